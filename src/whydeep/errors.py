@@ -1,0 +1,37 @@
+"""The mistakes a user can mend. Each is one line: what was given, what is accepted, what to do.
+
+The command line prints the line and ends with status 2; a library user gets an ordinary exception.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class WhydeepError(Exception):
+    """A request that cannot be met as it was made; its text is one line that says what to do."""
+
+
+class DataError(WhydeepError):
+    """A data set is missing, unreadable, or not what its name or its parts promise."""
+
+
+class SettingError(WhydeepError):
+    """A value lies outside what an option, a network or a population accepts."""
+
+
+class RunError(WhydeepError):
+    """A run folder is missing, belongs to something else, or holds no results."""
+
+
+def near_names(given: str, known: Iterable[str]) -> str:
+    """Name what is accepted, nearest first: ``did you mean cos? (accepted: arcsinh, cos)``.
+
+    >>> near_names("coss", ["arcsinh", "cos"])
+    'did you mean cos? (accepted: arcsinh, cos)'
+    >>> near_names("zzz", ["arcsinh", "cos"])
+    'accepted: arcsinh, cos'
+    """
+    names = list(known)
+    accepted = ", ".join(names)
+    near = difflib.get_close_matches(given, names, n=2, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}? (accepted: {accepted})" if near else f"accepted: {accepted}"

@@ -1,0 +1,52 @@
+"""Populations: many networks of one architecture that train at once.
+
+population   Population: M networks side by side in one flat buffer
+layout       where each parameter lies in that buffer
+streams      Stream: random numbers that depend on their purpose and on nothing else
+samples      Samples: inputs and targets, shared or one set per member
+batches      full batches, and mini batches in each member's own order
+objectives   CrossEntropy, MeanSquaredError
+optimizers   Adam, SGD: a learning rate per member, fused updates
+engines      how losses and gradients are computed:
+  stacked      fully connected networks, written out (fast); its inputs come from `feed`
+  modules      any nn.Module: vectorised over members, or one by one
+training     Training: the loop, checkpoints, divergence
+recorders    what is written down per step
+evaluation   Evaluator: loss and accuracy on a whole data set
+"""
+
+from whydeep.population.evaluation import Evaluation, Evaluator, predictions
+from whydeep.population.objectives import CrossEntropy, MeanSquaredError, Objective
+from whydeep.population.optimizers import SGD, Adam, Optimizer
+from whydeep.population.population import Population
+from whydeep.population.recorders import (
+    Recorder,
+    gradient_norm,
+    gradient_norm_by_parameter,
+    loss,
+    weights,
+)
+from whydeep.population.samples import Samples
+from whydeep.population.streams import Stream
+from whydeep.population.training import Training
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "CrossEntropy",
+    "Evaluation",
+    "Evaluator",
+    "MeanSquaredError",
+    "Objective",
+    "Optimizer",
+    "Population",
+    "Recorder",
+    "Samples",
+    "Stream",
+    "Training",
+    "gradient_norm",
+    "gradient_norm_by_parameter",
+    "loss",
+    "predictions",
+    "weights",
+]

@@ -1,0 +1,72 @@
+"""Where each parameter of a member lies in the population's flat buffer."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+ALIGNMENT = 16
+"""Every parameter starts at a multiple of this many numbers (64 bytes in float32).
+
+The last bits of a vectorised product or of fused Adam depend on how its operands are aligned. With every
+member's parameters aligned alike, a member computes the same bits alone as among others.
+"""
+
+
+def aligned(count: int) -> int:
+    """Round a count up to the alignment.
+
+    >>> aligned(50)
+    64
+    """
+    return -(-count // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One parameter: its name, its shape and where it starts in a member's row."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers the parameter has."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The slots of a member's row, in the module's order; `row` is the length of a row with padding."""
+
+    slots: tuple[Slot, ...]
+    row: int
+
+    @classmethod
+    def of(cls, parameters: Iterable[tuple[str, Tensor]]) -> "Layout":
+        """Lay out named parameters one behind the other, each aligned."""
+        slots, start = [], 0
+        for name, parameter in parameters:
+            slot = Slot(name, tuple(parameter.shape), start)
+            slots.append(slot)
+            start += aligned(slot.size)
+        return cls(tuple(slots), start)
+
+    @property
+    def size(self) -> int:
+        """Parameters of one member, padding not counted."""
+        return sum(slot.size for slot in self.slots)
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """View a flat buffer [member, row] as named parameters [member, *shape]; nothing is copied."""
+        return {  # a run of contiguous numbers in every row, so that reshape is a view
+            slot.name: flat[:, slot.start : slot.start + slot.size].reshape(len(flat), *slot.shape)
+            for slot in self.slots
+        }
+
+    def vectors(self, flat: Tensor) -> Tensor:
+        """Copy a flat buffer [member, row] without its padding: [member, size]."""
+        return torch.cat([flat[:, slot.start : slot.start + slot.size] for slot in self.slots], dim=1)

@@ -1,0 +1,153 @@
+"""The general paths: losses and gradients of a population of any `torch.nn.Module`.
+
+`Vmapped` computes all members in one vectorised call (`torch.func.vmap`). `OneByOne` calls the module once
+per member: slower, but it takes every module, also those that draw random numbers (dropout) or whose control
+flow depends on values.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, vmap
+
+from whydeep.errors import SettingError
+from whydeep.population.batches import Batch
+from whydeep.population.objectives import Objective
+from whydeep.population.population import Population
+from whydeep.population.samples import Samples
+from whydeep.population.streams import Stream
+
+Named = dict[str, Tensor]
+
+
+class ModuleEngine:
+    """What both general paths share: fetching a batch, and one member's forward pass."""
+
+    def __init__(self, population: Population, objective: Objective, samples: Samples, gradients: Tensor):
+        self.population, self.objective, self.samples = population, objective, samples
+        self.gradients = population.layout.views(gradients)
+        self.steps = 0
+
+    def fetch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return inputs [member, sample, *feature] and targets [member, sample, ...] of a batch."""
+        indices = batch.indices[:, : batch.count].expand(len(self.population), -1)
+        return (
+            _pick(self.samples.inputs, indices, self.samples.own_inputs),
+            _pick(self.samples.targets, indices, self.samples.own_targets),
+        )
+
+    def call(self, parameters: Named, buffers: Named, inputs: Tensor) -> tuple[Tensor, Named]:
+        """Outputs of one member, and its buffers as they are afterwards."""
+        buffers = {name: buffer.clone() for name, buffer in buffers.items()}
+        return functional_call(self.population.template, (parameters, buffers), (inputs,)), buffers
+
+    def loss(
+        self, parameters: Named, buffers: Named, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Named]:
+        """Mean loss of one member, and its buffers as they are afterwards."""
+        outputs, buffers = self.call(parameters, buffers, inputs)
+        return self.objective.mean(outputs, targets), {k: v.detach() for k, v in buffers.items()}
+
+    def _keep(self, gradients: Named, buffers: Named) -> None:
+        for name, gradient in gradients.items():
+            self.gradients[name].copy_(gradient)
+        for name, buffer in buffers.items():
+            self.population.buffers[name].copy_(buffer)
+
+
+class Vmapped(ModuleEngine):
+    """All members in one vectorised call."""
+
+    def losses_and_gradients(self, batch: Batch) -> Tensor:
+        """Return every member's loss on its batch [member] and write its gradient."""
+        self.population.template.train()
+        try:
+            gradients, (losses, buffers) = vmap(grad_and_value(self.loss, has_aux=True))(
+                self.population.parameters, self.population.buffers, *self.fetch(batch)
+            )
+        except RuntimeError as error:
+            raise _not_vectorised(self.population, error) from None
+        self._keep(gradients, buffers)
+        return losses
+
+    @torch.no_grad()
+    def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield all members, their outputs [member, feature, sample], and targets alike, in one block."""
+        self.population.template.eval()
+        inputs, targets = self.fetch(batch)
+        try:
+            outputs, _ = vmap(self.call)(self.population.parameters, self.population.buffers, inputs)
+        except RuntimeError as error:
+            raise _not_vectorised(self.population, error) from None
+        yield slice(0, len(self.population)), outputs.transpose(1, 2), self.objective.target_rows(targets)
+
+
+class OneByOne(ModuleEngine):
+    """One member after the other; random draws of a module come from the member's own stream.
+
+    What a member computes with is copied first, so that it is aligned as it would be without the others.
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        objective: Objective,
+        samples: Samples,
+        gradients: Tensor,
+        streams: Sequence[Stream] | None = None,
+    ):
+        super().__init__(population, objective, samples, gradients)
+        self.streams = streams
+
+    def losses_and_gradients(self, batch: Batch) -> Tensor:
+        """Return every member's loss on its batch [member] and write its gradient."""
+        self.population.template.train()
+        inputs, targets = self.fetch(batch)
+        losses = []
+        devices = [self.population.device] if self.population.device.type == "cuda" else []
+        for index in range(len(self.population)):
+            parameters = {
+                name: tensor[index].clone().requires_grad_()
+                for name, tensor in self.population.parameters.items()
+            }
+            buffers = {name: tensor[index] for name, tensor in self.population.buffers.items()}
+            with torch.random.fork_rng(devices=devices):
+                if self.streams:
+                    torch.manual_seed(self.streams[index].torch_seed(self.steps))
+                loss, buffers = self.loss(parameters, buffers, inputs[index].clone(), targets[index].clone())
+            gradients = torch.autograd.grad(loss, list(parameters.values()))
+            for name, gradient in zip(parameters, gradients, strict=True):
+                self.gradients[name][index].copy_(gradient)
+            for name, buffer in buffers.items():
+                self.population.buffers[name][index].copy_(buffer)
+            losses.append(loss.detach())
+        self.steps += 1
+        return torch.stack(losses)
+
+    @torch.no_grad()
+    def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield each member, its outputs [1, feature, sample], and targets alike."""
+        self.population.template.eval()
+        inputs, targets = self.fetch(batch)
+        for index in range(len(self.population)):
+            parameters = {name: tensor[index] for name, tensor in self.population.parameters.items()}
+            buffers = {name: tensor[index] for name, tensor in self.population.buffers.items()}
+            outputs, _ = self.call(parameters, buffers, inputs[index].clone())
+            member = slice(index, index + 1)
+            yield member, outputs.t().unsqueeze(0), self.objective.target_rows(targets[member])
+
+
+def _pick(tensor: Tensor, indices: Tensor, own: bool) -> Tensor:
+    if not own:
+        return tensor.index_select(0, indices.flatten()).unflatten(0, indices.shape)
+    members = torch.arange(len(indices), device=indices.device).unsqueeze(1)
+    return tensor[members, indices]
+
+
+def _not_vectorised(population: Population, error: RuntimeError) -> SettingError:
+    reason = str(error).strip().splitlines()[0]
+    return SettingError(
+        f"{type(population.template).__name__} cannot be computed for all members at once ({reason}): "
+        'give engine="one-by-one"'
+    )

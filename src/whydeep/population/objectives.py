@@ -1,0 +1,100 @@
+"""What a member minimises, with the gradient at its outputs written out.
+
+Outputs and targets of a whole population come *features first*, [member, feature, sample]: a narrow layer
+then works on long contiguous rows. Every sample has a weight; the weights of a batch sum to one, and padded
+samples weigh nothing. A member's loss is the weighted mean over its samples; nothing mixes members.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class Objective(Protocol):
+    """A loss, for a population (features first) and for one member (samples first)."""
+
+    name: str
+    unit: str
+    target_dimensions: int
+
+    def target_rows(self, targets: Tensor) -> Tensor:
+        """Arrange targets [..., sample, (feature)] as rows [..., feature, sample]."""
+        ...
+
+    def losses(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Loss of every member [member]; `outputs` may be overwritten."""
+        ...
+
+    def losses_and_deltas(self, outputs: Tensor, targets: Tensor, weights: Tensor, deltas: Tensor) -> Tensor:
+        """Loss of every member [member]; writes its gradient at the outputs to `deltas`."""
+        ...
+
+    def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of one member over samples that weigh the same, samples first: a scalar."""
+        ...
+
+
+class CrossEntropy:
+    """Mean negative log-probability of the true class, in nats; targets are class numbers [sample]."""
+
+    name = "cross entropy"
+    unit = "nat"
+    target_dimensions = 1
+
+    def target_rows(self, targets: Tensor) -> Tensor:
+        """Arrange class numbers [..., sample] as [..., 1, sample]."""
+        return targets.unsqueeze(-2)
+
+    def losses(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Weighted mean cross entropy of every member; `outputs` becomes log-probabilities."""
+        torch.log_softmax(outputs, 1, out=outputs)
+        truth = outputs.gather(1, targets.expand(len(outputs), -1, -1)).squeeze(1)
+        return truth.mul_(weights).sum(1).neg_()
+
+    def losses_and_deltas(self, outputs: Tensor, targets: Tensor, weights: Tensor, deltas: Tensor) -> Tensor:
+        """As `losses`; the gradient is (probability - 1 at the true class) times the sample's weight."""
+        targets = targets.expand(len(outputs), -1, -1)
+        losses = self.losses(outputs, targets, weights)
+        torch.exp(outputs, out=deltas)
+        minus_one = deltas.new_tensor(-1.0).expand_as(targets)
+        deltas.scatter_add_(1, targets, minus_one).mul_(weights)
+        return losses
+
+    def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross entropy of one member, outputs [sample, class]."""
+        return functional.cross_entropy(outputs, targets)
+
+
+class MeanSquaredError:
+    """Mean squared difference over samples and outputs; targets [sample, output]."""
+
+    name = "mean squared error"
+    unit = "squared unit of the target"
+    target_dimensions = 2
+
+    def target_rows(self, targets: Tensor) -> Tensor:
+        """Arrange targets [..., sample, output] as [..., output, sample]."""
+        return targets.transpose(-1, -2).contiguous()
+
+    def losses(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Weighted mean squared error of every member; `outputs` becomes the weighted squares."""
+        outputs.sub_(targets)
+        return self._mean_square(outputs, outputs * weights)
+
+    def losses_and_deltas(self, outputs: Tensor, targets: Tensor, weights: Tensor, deltas: Tensor) -> Tensor:
+        """As `losses`; the gradient is 2 (output - target) weight / outputs."""
+        outputs.sub_(targets)
+        torch.mul(outputs, weights, out=deltas)
+        losses = self._mean_square(outputs, deltas)
+        deltas.mul_(2 / outputs.shape[1])
+        return losses
+
+    @staticmethod
+    def _mean_square(residuals: Tensor, weighted: Tensor) -> Tensor:
+        return residuals.mul_(weighted).sum(dim=(1, 2)).div_(residuals.shape[1])
+
+    def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error of one member, outputs [sample, output]."""
+        return functional.mse_loss(outputs, targets)

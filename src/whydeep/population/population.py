@@ -1,0 +1,132 @@
+"""Many networks of one architecture, side by side in one buffer."""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from whydeep.errors import SettingError
+from whydeep.population.layout import Layout
+from whydeep.population.streams import Stream
+
+
+class Population:
+    """M networks (members) of one architecture, their parameters stacked.
+
+    Attributes:
+        flat: [member, row], every member's parameters in one padded row (see `layout.Layout`).
+        parameters: name -> [member, *shape], views of `flat`: writing to one writes to the other.
+        buffers: name -> [member, *shape], for modules that have buffers (batch normalisation).
+        template: one module of the architecture; its own parameter values mean nothing.
+
+    Args:
+        modules: the networks; they are copied and left as they are.
+        device: where the population lives, such as "cpu" or "cuda".
+
+    Raises:
+        SettingError: no modules, modules that differ in their parameters, or parameters of mixed types.
+
+    >>> from whydeep.networks import MLP
+    >>> population = Population([MLP((1, 3, 1)), MLP((1, 3, 1))])
+    >>> len(population), population.size, population.parameters["linear1.weight"].shape
+    (2, 10, torch.Size([2, 3, 1]))
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], device: str | torch.device = "cpu"):
+        if not modules:
+            raise SettingError("a population needs at least one module, and none was given")
+        first = dict(modules[0].named_parameters())
+        if not first:
+            raise SettingError(f"{type(modules[0]).__name__} has no parameters: there is nothing to train")
+        dtypes = {parameter.dtype for parameter in first.values()}
+        if len(dtypes) > 1:
+            raise SettingError(
+                f"all parameters of a module must have one type, and these have {sorted(map(str, dtypes))}"
+            )
+        self.layout = Layout.of(first.items())
+        self.template = copy.deepcopy(modules[0]).to(device)
+        self.flat = torch.zeros(len(modules), self.layout.row, dtype=dtypes.pop(), device=device)
+        self.parameters = self.layout.views(self.flat)
+        for index, module in enumerate(modules):
+            self._take(index, dict(module.named_parameters()))
+        self.buffers = {
+            name: torch.stack([module.get_buffer(name) for module in modules]).to(device)
+            for name, _ in modules[0].named_buffers()
+        }
+
+    def _take(self, index: int, parameters: dict[str, nn.Parameter]) -> None:
+        shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+        expected = {slot.name: slot.shape for slot in self.layout.slots}
+        if shapes != expected:
+            raise SettingError(
+                f"module {index} does not have the parameters of module 0: {shapes} instead of {expected}"
+            )
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                self.parameters[name][index].copy_(parameter)
+
+    @classmethod
+    def initialise(
+        cls,
+        build: Callable[[], nn.Module],
+        streams: Sequence[Stream],
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "Population":
+        """Build one member per stream: each module draws its initial values from its own stream.
+
+        Args:
+            build: makes a module, for example ``lambda: MLP((784, 30, 10))``; it may draw from torch's
+                global generator, which is set for it and put back afterwards.
+            streams: one stream per member.
+            device, dtype: where the population lives and the type of its parameters.
+        """
+        modules = []
+        with torch.random.fork_rng(devices=[]):
+            for stream in streams:
+                torch.manual_seed(stream.torch_seed())
+                modules.append(build().to(dtype))
+        return cls(modules, device)
+
+    def __len__(self) -> int:
+        return self.flat.shape[0]
+
+    def __repr__(self) -> str:
+        return (
+            f"Population of {len(self)} x {type(self.template).__name__} with {self.size:,} parameters each "
+            f"({self.dtype}, {self.device})"
+        )
+
+    @property
+    def size(self) -> int:
+        """Parameters of one member."""
+        return self.layout.size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the population lives."""
+        return self.flat.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its parameters."""
+        return self.flat.dtype
+
+    def member(self, index: int) -> nn.Module:
+        """Return a copy of one member as an ordinary module."""
+        module = copy.deepcopy(self.template)
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                parameter.copy_(self.parameters[name][index])
+            for name, buffer in module.named_buffers():
+                buffer.copy_(self.buffers[name][index])
+        return module
+
+    def select(self, indices: Sequence[int]) -> "Population":
+        """Return a new population that holds copies of some members, in the order given."""
+        return Population([self.member(index) for index in indices], self.device)
+
+    def vectors(self) -> Tensor:
+        """Copy every member's parameters as one vector, in the module's order: [member, size]."""
+        return self.layout.vectors(self.flat)

@@ -1,0 +1,59 @@
+"""What is written down while a population trains."""
+
+from collections.abc import Callable, Container
+
+import torch
+from torch import Tensor
+
+from whydeep.population.training import Training
+
+Measure = Callable[[Training], Tensor]
+
+
+class Recorder:
+    """Measures at chosen steps, before the update of the step.
+
+    Args:
+        measure: from the training to a tensor [member, ...]; it is copied.
+        steps: the steps at which to measure (a range, a set); without it every step.
+
+    >>> from whydeep.population import loss
+    >>> every_tenth_loss = Recorder(loss, range(0, 1000, 10))
+    """
+
+    def __init__(self, measure: Measure, steps: Container[int] | None = None):
+        self.measure, self.wanted = measure, steps
+        self.steps: list[int] = []
+        self._values: list[Tensor] = []
+
+    def see(self, training: Training) -> None:
+        """Measure if this step is wanted."""
+        if self.wanted is None or training.step in self.wanted:
+            self.steps.append(training.step)
+            self._values.append(self.measure(training).clone())
+
+    @property
+    def values(self) -> Tensor:
+        """All that was measured: [member, time, ...]."""
+        return torch.stack(self._values, dim=1)
+
+
+def loss(training: Training) -> Tensor:
+    """Loss of the step's batch: [member]."""
+    return training.losses
+
+
+def gradient_norm(training: Training) -> Tensor:
+    """Euclidean norm of the whole gradient of the step's batch: [member]."""
+    return torch.linalg.vector_norm(training.gradients, dim=1)
+
+
+def gradient_norm_by_parameter(training: Training) -> Tensor:
+    """Euclidean norm of the gradient of each parameter, in the layout's order: [member, parameter]."""
+    views = training.population.layout.views(training.gradients).values()
+    return torch.stack([torch.linalg.vector_norm(view.flatten(1), dim=1) for view in views], dim=1)
+
+
+def weights(training: Training) -> Tensor:
+    """All parameters as vectors: [member, size]."""
+    return training.population.vectors()

@@ -1,0 +1,211 @@
+"""The fast path: forward and backward passes of many fully connected networks at once, written out.
+
+Activations lie *features first*, [member, unit, sample], so that every row of even the narrowest layer is
+a long run of contiguous numbers, and a layer of all members is one batched matrix product. Buffers are
+allocated once and used again at every step, and members go through them in blocks that fit the cache.
+
+Which members share a block never changes a bit of the result: samples are padded to an aligned number, so
+that each member's operands are aligned alike (see `layout.ALIGNMENT`). This holds on one thread of a CPU.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from whydeep.population.batches import Batch
+from whydeep.population.feed import Feed
+from whydeep.population.objectives import Objective
+from whydeep.population.population import Population
+
+aten = torch.ops.aten
+
+CACHE_BYTES = 8 * 2**20
+"""Activations of a block of members take about this much; measured best from 4 to 16 MiB."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise function in place, and its backward pass from its *output*, in place too."""
+
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]
+
+
+def _softplus_backward(deltas: Tensor, outputs: Tensor) -> Tensor:
+    return deltas.mul_(torch.expm1(-outputs).neg_())  # 1 - exp(-softplus(x)) = sigmoid(x)
+
+
+ACTIVATIONS: dict[type[nn.Module], Activation] = {
+    nn.ReLU: Activation(
+        torch.relu_, lambda d, y: aten.threshold_backward.grad_input(d, y, 0.0, grad_input=d)
+    ),
+    nn.Tanh: Activation(torch.tanh_, lambda d, y: aten.tanh_backward.grad_input(d, y, grad_input=d)),
+    nn.Sigmoid: Activation(torch.sigmoid_, lambda d, y: aten.sigmoid_backward.grad_input(d, y, grad_input=d)),
+    nn.Softplus: Activation(lambda x: aten.softplus.out(x, 1.0, 20.0, out=x), _softplus_backward),
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the fast path needs to know of a module: names of the linear layers, widths, activation."""
+
+    layers: tuple[str, ...]
+    widths: tuple[int, ...]
+    activation: Activation
+
+
+def architecture(module: nn.Module) -> Architecture | None:
+    """Recognise a stack of linear layers with one kind of activation between them; else None.
+
+    Accepted are `nn.Sequential` (and `networks.MLP`) of ``[Flatten] Linear act Linear act ... Linear``,
+    with biases, and with activations in their default form.
+    """
+    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
+        return None
+    children = list(module.named_children())
+    if children and type(children[0][1]) is nn.Flatten and children[0][1].start_dim == 1:
+        children = children[1:]
+    linear, between = children[0::2], [child for _, child in children[1::2]]
+    if len(children) % 2 == 0 or any(
+        type(layer) is not nn.Linear or layer.bias is None for _, layer in linear
+    ):
+        return None
+    kinds = {type(child) for child in between} or {nn.ReLU}
+    kind = kinds.pop()
+    if kinds or kind not in ACTIVATIONS:
+        return None
+    if kind is nn.Softplus and any((child.beta, child.threshold) != (1, 20) for child in between):
+        return None
+    widths = (linear[0][1].in_features, *(layer.out_features for _, layer in linear))
+    return Architecture(tuple(name for name, _ in linear), widths, ACTIVATIONS[kind])
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One linear layer of a block of members: views of its parameters, gradients and buffers.
+
+    Shapes: weight [member, out, in], bias [member, out, 1], activation and delta [member, out, sample],
+    product [member, out, in or more].
+    """
+
+    weight: Tensor
+    bias: Tensor
+    activation: Tensor
+    weight_gradient: Tensor
+    bias_gradient: Tensor
+    delta: Tensor
+    product: Tensor
+
+
+@dataclass(frozen=True)
+class Block:
+    """Members that are computed together."""
+
+    members: slice
+    layers: list[Layer]
+
+
+class Stacked:
+    """Losses and gradients of a population of fully connected networks, over the batches of a feed.
+
+    Args:
+        population: its architecture must be one that `architecture` recognises.
+        objective: what is minimised.
+        feed: where inputs and targets come from.
+        gradients: [member, row], written by `losses_and_gradients`.
+    """
+
+    def __init__(self, population: Population, objective: Objective, feed: Feed, gradients: Tensor):
+        found = architecture(population.template)
+        assert found is not None
+        self.objective, self.feed = objective, feed
+        self.forward_activation, self.backward_activation = (
+            found.activation.forward,
+            found.activation.backward,
+        )
+        widths, slots, members = found.widths, feed.slots, len(population)
+        like = {"dtype": population.dtype, "device": population.device}
+        size = members
+        if population.device.type == "cpu":
+            numbers = slots * (2 * sum(widths[1:]) + feed.gathered_features)
+            size = min(members, max(1, CACHE_BYTES // (numbers * population.flat.element_size())))
+        buffers = [
+            (
+                torch.empty(size, fan_out, slots, **like),
+                torch.empty(size, fan_out, slots, **like),
+                # A product of its own, copied to the gradient's row, is faster than one written there.
+                torch.empty(size, fan_out, fan_in, **like),
+            )
+            for fan_in, fan_out in pairwise((feed.row_features, *widths[1:]))
+        ]
+        gradient_views = population.layout.views(gradients)
+
+        def block(start: int) -> Block:
+            chosen = slice(start, min(start + size, members))
+            return Block(
+                chosen,
+                [
+                    Layer(
+                        population.parameters[f"{name}.weight"][chosen],
+                        population.parameters[f"{name}.bias"][chosen].unsqueeze(2),
+                        activation[: chosen.stop - start],
+                        gradient_views[f"{name}.weight"][chosen],
+                        gradient_views[f"{name}.bias"][chosen],
+                        delta[: chosen.stop - start],
+                        product[: chosen.stop - start],
+                    )
+                    for name, (activation, delta, product) in zip(found.layers, buffers, strict=True)
+                ],
+            )
+
+        self.blocks = [block(start) for start in range(0, members, size)]
+        self._losses = torch.empty(members, **like)
+
+    def losses_and_gradients(self, batch: Batch) -> Tensor:
+        """Return every member's loss on its batch [member] and write its gradient."""
+        for block in self.blocks:
+            columns, rows, targets = self.feed.fetch(batch, block.members)
+            outputs = self._forward(block, columns)
+            deltas = block.layers[-1].delta
+            self._losses[block.members] = self.objective.losses_and_deltas(
+                outputs, targets, batch.weights, deltas
+            )
+            self._backward(block, rows)
+        return self._losses
+
+    def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield, block by block, the members, their outputs and targets [member, feature, slot].
+
+        The outputs lie in a buffer that the next block overwrites.
+        """
+        for block in self.blocks:
+            columns, _, targets = self.feed.fetch(batch, block.members)
+            yield block.members, self._forward(block, columns), targets
+
+    def _forward(self, block: Block, columns: Tensor) -> Tensor:
+        signal = columns
+        for layer in block.layers[:-1]:
+            torch.baddbmm(layer.bias, layer.weight, signal, out=layer.activation)
+            signal = self.forward_activation(layer.activation)
+        last = block.layers[-1]
+        return torch.baddbmm(last.bias, last.weight, signal, out=last.activation)
+
+    def _backward(self, block: Block, rows: Tensor) -> None:
+        for below, layer in zip([None, *block.layers[:-1]][::-1], block.layers[::-1], strict=True):
+            _outer(layer.delta, below.activation.transpose(1, 2) if below else rows, layer.product)
+            layer.weight_gradient.copy_(layer.product[:, :, : layer.weight.shape[2]])
+            torch.sum(layer.delta, dim=2, out=layer.bias_gradient)
+            if below:
+                torch.bmm(layer.weight.transpose(1, 2), layer.delta, out=below.delta)
+                self.backward_activation(below.delta, below.activation)
+
+
+def _outer(deltas: Tensor, rows: Tensor, product: Tensor) -> None:
+    """Write deltas [member, out, sample] @ rows [member, sample, in] to product [member, out, in]."""
+    if product.shape[2] == 1:  # MKL sums a single column of one member in another order than of several
+        torch.sum(deltas * rows.transpose(1, 2), dim=2, keepdim=True, out=product)
+    else:
+        torch.bmm(deltas, rows, out=product)

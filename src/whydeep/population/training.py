@@ -1,0 +1,142 @@
+"""The training loop of a population."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from whydeep.errors import SettingError
+from whydeep.population.batches import FullBatch, MiniBatches
+from whydeep.population.engines import EngineName, make_engine
+from whydeep.population.layout import aligned
+from whydeep.population.objectives import Objective
+from whydeep.population.optimizers import Optimizer
+from whydeep.population.population import Population
+from whydeep.population.samples import Samples
+from whydeep.population.streams import Stream
+
+if TYPE_CHECKING:
+    from whydeep.population.recorders import Recorder
+
+
+class Training:
+    """A population in training: each call of `run` goes on from where the last one ended.
+
+    At the moment that recorders see, before the update of a step, `losses`, `gradients` and the
+    population's parameters belong together: loss and gradient of that step's batch at these parameters.
+
+    Args:
+        population: is trained in place.
+        samples: what it learns from, on any device.
+        objective: what every member minimises.
+        optimizer: how.
+        batch_size: samples of a step; without it every step sees all of them.
+        orders: one stream per member, for the order of the samples; needed with `batch_size`.
+        engine: "auto", "stacked" (fully connected networks), "vmap" or "one-by-one" (any module).
+
+    Attributes:
+        step: how many steps have been taken.
+        steps_per_epoch: steps in which every sample is seen once.
+        losses: [member] at the last step.
+        gradients: [member, row] at the last step, laid out as the population's `flat`.
+        diverged_at: [member] first step whose loss was not finite, -1 for none. A member that diverges
+            changes no other.
+
+    Raises:
+        SettingError: numbers of members, samples or features that do not fit together.
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        samples: Samples,
+        *,
+        objective: Objective,
+        optimizer: Optimizer,
+        batch_size: int | None = None,
+        orders: Sequence[Stream] | None = None,
+        engine: EngineName = "auto",
+    ):
+        members, device, dtype = len(population), population.device, population.dtype
+        samples.check_members(members)
+        self.population = population
+        self.samples = samples.to(device, dtype)
+        self.batches: FullBatch | MiniBatches
+        if batch_size is None:
+            self.batches = FullBatch(len(samples), members, device, dtype)
+        elif orders is None or len(orders) != members:
+            raise SettingError(
+                f"batches need the order of the samples: give orders, one stream for each of the {members} members"
+            )
+        else:
+            self.batches = MiniBatches(len(samples), batch_size, orders, device, dtype)
+        self.gradients = torch.zeros_like(population.flat)
+        self.engine = make_engine(
+            engine,
+            population,
+            objective,
+            self.samples,
+            self.gradients,
+            slots=aligned(batch_size or len(samples)),
+            fixed=batch_size is None,
+            streams=orders,
+        )
+        self.update = optimizer.start(population.flat, self.gradients)
+        self.step = 0
+        self.losses = torch.full((members,), torch.nan, dtype=dtype, device=device)
+        self._finite = torch.ones(members, dtype=torch.bool, device=device)
+        self._finite_steps = torch.zeros(members, dtype=torch.int64, device=device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which every member sees every sample once."""
+        return self.batches.steps
+
+    @property
+    def diverged_at(self) -> Tensor:
+        """First step whose loss was not finite [member]; -1 where there is none."""
+        return torch.where(self._finite, -1, self._finite_steps)
+
+    def run(self, steps: int, recorders: "Sequence[Recorder]" = ()) -> None:
+        """Take steps; every recorder is asked before each update."""
+        for _ in range(steps):
+            self.losses = self.engine.losses_and_gradients(self.batches.batch(self.step))
+            self._finite &= torch.isfinite(self.losses)
+            self._finite_steps += self._finite
+            for recorder in recorders:
+                recorder.see(self)
+            self.update.step()
+            self.step += 1
+
+    def run_epoch(self, recorders: "Sequence[Recorder]" = ()) -> None:
+        """Take the steps of one epoch."""
+        self.run(self.steps_per_epoch, recorders)
+
+    def _state(self) -> dict[str, Tensor]:
+        return {
+            "parameters": self.population.flat,
+            "finite": self._finite,
+            "finite_steps": self._finite_steps,
+            **{f"optimizer.{name}": tensor for name, tensor in self.update.state.items()},
+            **{f"buffers.{name}": tensor for name, tensor in self.population.buffers.items()},
+        }
+
+    def checkpoint(self) -> dict[str, Tensor]:
+        """Copy all that training needs to go on exactly as if it had not been interrupted."""
+        return {"step": torch.tensor(self.step), **{k: v.clone() for k, v in self._state().items()}}
+
+    def restore(self, checkpoint: dict[str, Tensor]) -> None:
+        """Go back to a checkpoint of the same population and settings.
+
+        Raises:
+            SettingError: the checkpoint belongs to other settings.
+        """
+        state = self._state()
+        shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        given = {name: tuple(tensor.shape) for name, tensor in checkpoint.items() if name != "step"}
+        if given != shapes:
+            raise SettingError(f"the checkpoint holds {given} and this training needs {shapes}")
+        self.step = int(checkpoint["step"])
+        for name, tensor in state.items():
+            tensor.copy_(checkpoint[name])

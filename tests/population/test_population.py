@@ -1,0 +1,130 @@
+"""Stacking, evaluation and random streams."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import initial_module, streams, vector
+from torch import nn
+from torch.nn import functional
+
+from whydeep.errors import SettingError
+from whydeep.networks import MLP
+from whydeep.population import (
+    CrossEntropy,
+    Evaluator,
+    MeanSquaredError,
+    Population,
+    Samples,
+    Stream,
+    predictions,
+)
+from whydeep.population.layout import Layout
+
+
+def test_members_come_out_as_they_went_in():
+    modules = [MLP((3, 5, 2)) for _ in range(4)]
+    before = [vector(module).clone() for module in modules]
+    population = Population(modules)
+    for index, module in enumerate(modules):
+        assert torch.equal(vector(population.member(index)), vector(module))
+        assert torch.equal(population.vectors()[index], vector(module))
+    population.flat.zero_()
+    assert all(torch.equal(vector(m), b) for m, b in zip(modules, before, strict=True))
+    assert torch.equal(population.select([2]).vectors(), torch.zeros(1, population.size))
+
+
+def test_initialisation_is_pytorchs_own_and_leaves_its_generator_alone():
+    state = torch.get_rng_state()
+    population = Population.initialise(lambda: MLP((3, 5, 2)), streams("init", 3))
+    assert torch.equal(torch.get_rng_state(), state)
+    for index, stream in enumerate(streams("init", 3)):
+        module = initial_module(lambda: MLP((3, 5, 2)), stream)
+        assert torch.equal(population.vectors()[index], vector(module))
+
+
+def test_what_cannot_be_stacked_is_named():
+    with pytest.raises(SettingError, match="at least one module"):
+        Population([])
+    with pytest.raises(SettingError, match="ReLU has no parameters"):
+        Population([nn.ReLU()])
+    with pytest.raises(SettingError, match="module 1 does not have the parameters of module 0"):
+        Population([MLP((3, 5, 2)), MLP((3, 4, 2))])
+    with pytest.raises(SettingError, match="one type"):
+        Population([nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1).double())])
+
+
+@pytest.mark.parametrize("engine", ["auto", "vmap", "one-by-one"])
+@pytest.mark.parametrize("samples", [1, 16, 50, 1000, 1003])
+def test_evaluation_weighs_a_smaller_last_chunk_by_its_samples(engine, samples):
+    generator = torch.Generator().manual_seed(2)
+    inputs = torch.randn(samples, 6, generator=generator)
+    labels = torch.randint(3, (samples,), generator=generator)
+    population = Population.initialise(lambda: MLP((6, 8, 3)), streams("init", 3))
+    evaluation = Evaluator(population, Samples(inputs, labels), CrossEntropy(), chunk=200, engine=engine)()
+    for index in range(3):
+        outputs = population.member(index)(inputs)
+        expected = functional.cross_entropy(outputs, labels).item()
+        assert evaluation.loss[index].item() == pytest.approx(expected, rel=1e-5)
+        assert evaluation.accuracy[index].item() == pytest.approx(
+            (outputs.argmax(1) == labels).double().mean().item()
+        )
+
+
+def test_evaluation_does_not_depend_on_the_neighbours():
+    inputs, labels = torch.rand(70, 6), torch.randint(3, (70,))
+    population = Population.initialise(lambda: MLP((6, 8, 3)), streams("init", 5))
+    whole = Evaluator(population, Samples(inputs, labels), CrossEntropy())()
+    for index in range(5):
+        alone = Evaluator(population.select([index]), Samples(inputs, labels), CrossEntropy())()
+        assert torch.equal(alone.loss, whole.loss[[index]])
+
+
+def test_evaluation_of_own_values():
+    inputs = torch.randn(2, 37, 1)
+    population = Population.initialise(lambda: MLP((1, 8, 1)), streams("init", 2))
+    samples = Samples(inputs, torch.sin(inputs), own_inputs=True, own_targets=True)
+    evaluation = Evaluator(population, samples, MeanSquaredError())()
+    assert evaluation.accuracy is None
+    for index in range(2):
+        expected = functional.mse_loss(
+            population.member(index)(inputs[index]), torch.sin(inputs[index])
+        ).item()
+        assert evaluation.loss[index].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["auto", "vmap", "one-by-one"])
+def test_predictions_are_the_members_outputs(engine):
+    population = Population.initialise(lambda: MLP((2, 8, 3)), streams("init", 3))
+    inputs = torch.randn(21, 2)
+    outputs = predictions(population, inputs, engine=engine)
+    assert outputs.shape == (3, 21, 3)
+    for index in range(3):
+        torch.testing.assert_close(outputs[index], population.member(index)(inputs).detach())
+
+
+def test_streams_differ_in_every_part_of_their_name():
+    names = [
+        Stream(0, "e", "s", 0, "data"), Stream(1, "e", "s", 0, "data"), Stream(0, "f", "s", 0, "data"),
+        Stream(0, "e", "t", 0, "data"), Stream(0, "e", "s", 1, "data"), Stream(0, "e", "s", 0, "init"),
+        Stream(0, "es", "", 0, "data"),
+    ]  # fmt: skip
+    draws = {tuple(stream.numpy().integers(2**60, size=2).tolist()) for stream in names}
+    assert len(draws) == len(names)
+    stream = names[0]
+    assert stream.numpy().random() == stream.numpy().random()
+    assert stream.numpy(1).random() != stream.numpy(0).random()
+    assert stream.torch_seed() != stream.torch_seed(1)
+
+
+@given(st.lists(st.lists(st.integers(1, 7), max_size=3), min_size=1, max_size=5))
+def test_layout_views_hold_every_number_once(shapes):
+    layout = Layout.of((f"p{i}", torch.zeros(shape)) for i, shape in enumerate(shapes))
+    flat = torch.arange(2 * layout.row, dtype=torch.float32).view(2, layout.row)
+    views = layout.views(flat)
+    assert [tuple(view.shape[1:]) for view in views.values()] == [tuple(shape) for shape in shapes]
+    assert torch.equal(
+        torch.cat([view.reshape(2, -1) for view in views.values()], dim=1), layout.vectors(flat)
+    )
+    assert layout.vectors(flat).unique().numel() == 2 * layout.size
+    assert all(slot.start % 16 == 0 for slot in layout.slots)

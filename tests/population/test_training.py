@@ -1,0 +1,396 @@
+"""A population trains as its members would train alone, in plain PyTorch."""
+
+import pytest
+import torch
+from reference import initial_module, streams, train_plain, vector
+from torch import nn
+from torch.nn import functional
+
+from whydeep.errors import SettingError
+from whydeep.networks import MLP
+from whydeep.population import (
+    SGD,
+    Adam,
+    CrossEntropy,
+    MeanSquaredError,
+    Population,
+    Recorder,
+    Samples,
+    Training,
+    gradient_norm,
+    loss,
+    weights,
+)
+
+MEMBERS = 3
+
+
+class Skip(nn.Module):
+    """A residual network: not a stack, so only the general paths take it."""
+
+    def __init__(self, features, outputs):
+        super().__init__()
+        self.inner = nn.Linear(features, features)
+        self.outer = nn.Linear(features, outputs)
+
+    def forward(self, x):
+        return self.outer(x + torch.tanh(self.inner(x)))
+
+
+def classification(features=13, classes=4, samples=70, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.rand(samples, features, generator=generator, dtype=dtype)
+    return Samples(inputs, torch.randint(classes, (samples,), generator=generator))
+
+
+def regression(samples=61, dtype=torch.float32):
+    inputs = torch.linspace(-3, 3, samples, dtype=dtype).unsqueeze(1)
+    return Samples(inputs, torch.cos(inputs))
+
+
+OPTIMIZERS = {
+    "adam": (Adam(0.003), lambda p: torch.optim.Adam(p, lr=0.003)),
+    "sgd": (SGD(0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
+    "momentum": (SGD(0.05, momentum=0.9), lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9)),
+}
+NETWORKS = {
+    "shallow": ("stacked", lambda i, o: MLP((i, 7, o))),
+    "deep": ("stacked", lambda i, o: MLP((i, 6, 5, 9, o))),
+    "linear": ("stacked", lambda i, o: MLP((i, o))),
+    "tanh": ("stacked", lambda i, o: MLP((i, 7, 3, o), "tanh")),
+    "sigmoid": ("stacked", lambda i, o: MLP((i, 7, o), "sigmoid")),
+    "softplus": ("stacked", lambda i, o: MLP((i, 7, o), "softplus")),
+    "sequential": (
+        "stacked",
+        lambda i, o: nn.Sequential(nn.Flatten(), nn.Linear(i, 5), nn.ReLU(), nn.Linear(5, o)),
+    ),
+    "vmap": ("vmap", lambda i, o: MLP((i, 7, o))),
+    "residual": ("auto", Skip),
+    "one-by-one": ("one-by-one", Skip),
+}
+
+
+@pytest.mark.parametrize("task", ["classes", "values"])
+@pytest.mark.parametrize("batch_size", [None, 16])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_equals_a_plain_loop_in_float64(task, batch_size, network):
+    """100 steps of a population equal 100 steps of torch.nn and torch.optim to 1e-10."""
+    samples = classification(dtype=torch.float64) if task == "classes" else regression(dtype=torch.float64)
+    objective, plain_loss = (
+        (CrossEntropy(), functional.cross_entropy)
+        if task == "classes"
+        else (MeanSquaredError(), functional.mse_loss)
+    )
+    engine, make = NETWORKS[network]
+    build = lambda: make(samples.inputs.shape[1], 4 if task == "classes" else 1)
+    inits, orders = streams("init", MEMBERS), streams("order", MEMBERS)
+    population = Population.initialise(build, inits, dtype=torch.float64)
+    training = Training(
+        population,
+        samples,
+        objective=objective,
+        optimizer=Adam(0.003),
+        batch_size=batch_size,
+        orders=orders,
+        engine=engine,
+    )
+    recorded = Recorder(loss)
+    training.run(100, [recorded])
+    for member in range(MEMBERS):
+        module = initial_module(build, inits[member], torch.float64)
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.003)
+        history = train_plain(
+            module, samples.inputs, samples.targets, plain_loss, optimizer, 100, batch_size, orders[member]
+        )
+        torch.testing.assert_close(recorded.values[member], history, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(population.vectors()[member], vector(module), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_equal_torch_optim(name):
+    ours, theirs = OPTIMIZERS[name]
+    samples = regression(dtype=torch.float64)
+    inits = streams("init", 2)
+    build = lambda: MLP((1, 5, 1))
+    population = Population.initialise(build, inits, dtype=torch.float64)
+    Training(population, samples, objective=MeanSquaredError(), optimizer=ours).run(50)
+    for member in range(2):
+        module = initial_module(build, inits[member], torch.float64)
+        train_plain(
+            module, samples.inputs, samples.targets, functional.mse_loss, theirs(module.parameters()), 50
+        )
+        torch.testing.assert_close(population.vectors()[member], vector(module), rtol=1e-10, atol=1e-10)
+
+
+def test_float32_stays_near_a_plain_loop():
+    samples = classification()
+    inits, orders = streams("init", 2), streams("order", 2)
+    build = lambda: MLP((13, 20, 4))
+    population = Population.initialise(build, inits)
+    Training(
+        population, samples, objective=CrossEntropy(), optimizer=Adam(), batch_size=10, orders=orders
+    ).run(100)
+    for member in range(2):
+        module = initial_module(build, inits[member])
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.001)
+        train_plain(
+            module,
+            samples.inputs,
+            samples.targets,
+            functional.cross_entropy,
+            optimizer,
+            100,
+            10,
+            orders[member],
+        )
+        torch.testing.assert_close(population.vectors()[member], vector(module), rtol=1e-3, atol=1e-4)
+
+
+def trained(build, samples, objective, seeds, batch_size, steps=40, rates=None):
+    members = len(seeds)
+    inits = [streams("init", 1, seed)[0] for seed in seeds]
+    orders = [streams("order", 1, seed)[0] for seed in seeds]
+    population = Population.initialise(build, inits)
+    optimizer = Adam([rates[seed] for seed in seeds]) if rates else Adam(0.01)
+    training = Training(
+        population, samples, objective=objective, optimizer=optimizer, batch_size=batch_size, orders=orders
+    )
+    recorders = [Recorder(loss), Recorder(gradient_norm)]
+    training.run(steps, recorders)
+    assert len(population) == members
+    return population.vectors(), *(recorder.values for recorder in recorders)
+
+
+@pytest.mark.parametrize(
+    ("widths", "batch_size", "task"),
+    [
+        ((1, 3, 5, 1), None, "values"),
+        ((1, 33, 1), None, "values"),
+        ((1, 1, 1), None, "values"),
+        ((13, 10, 15, 4), 5, "classes"),
+        ((13, 30, 4), 16, "classes"),
+        ((13, 1, 4), 7, "classes"),
+        ((13, 4), 50, "classes"),
+        ((13, 200, 100, 4), 25, "classes"),
+    ],
+)
+def test_a_member_is_the_same_alone_and_among_others(widths, batch_size, task):
+    """Bit by bit, for every split of the members; learning rates differ between members."""
+    samples, objective = (
+        (classification(), CrossEntropy()) if task == "classes" else (regression(), MeanSquaredError())
+    )
+    build = lambda: MLP(widths)
+    rates = {seed: 0.001 * (1 + seed // 2) for seed in range(7)}
+    together = trained(build, samples, objective, range(7), batch_size, rates=rates)
+    for split in ([[s] for s in range(7)], [[0, 1], [2, 3, 4], [5, 6]], [[6, 2], [5, 1, 4, 3, 0]]):
+        for seeds in split:
+            apart = trained(build, samples, objective, seeds, batch_size, rates=rates)
+            for whole, part in zip(together, apart, strict=True):
+                assert torch.equal(whole[list(seeds)], part)
+
+
+def test_a_member_with_a_hand_built_neighbour_differs():
+    """The test above can fail: another learning rate changes the bits."""
+    build = lambda: MLP((1, 3, 5, 1))
+    one = trained(build, regression(), MeanSquaredError(), [0], None, rates={0: 0.001})
+    other = trained(build, regression(), MeanSquaredError(), [0], None, rates={0: 0.0011})
+    assert not torch.equal(one[0], other[0])
+
+
+@pytest.mark.parametrize("engine", ["stacked", "vmap"])
+def test_a_diverging_member_is_recorded_and_harms_no_other(engine):
+    samples = regression()
+    build = lambda: MLP((1, 8, 1))
+    inits = streams("init", 3)
+
+    def run(rates, members):
+        population = Population.initialise(build, [inits[m] for m in members])
+        training = Training(
+            population, samples, objective=MeanSquaredError(), optimizer=SGD(rates), engine=engine
+        )
+        training.run(200)
+        return population, training
+
+    population, training = run([0.01, 1e6, 0.01], [0, 1, 2])
+    healthy, _ = run([0.01, 0.01], [0, 2])
+    assert training.diverged_at.tolist()[0] == -1
+    assert 0 < training.diverged_at.tolist()[1] < 200
+    assert training.diverged_at.tolist()[2] == -1
+    assert not torch.isfinite(population.vectors()[1]).all()
+    assert torch.equal(population.vectors()[[0, 2]], healthy.vectors())
+
+
+@pytest.mark.parametrize(("rate_times_curvature", "converges"), [(1.99, True), (2.01, False)])
+def test_gradient_descent_diverges_exactly_past_two_over_the_curvature(rate_times_curvature, converges):
+    """L = mean (w x + b - y)^2 is a quadratic; its largest Hessian eigenvalue decides."""
+    inputs = torch.linspace(-1, 2, 30, dtype=torch.float64).unsqueeze(1)
+    design = torch.cat([inputs, torch.ones_like(inputs)], dim=1)
+    curvature = torch.linalg.eigvalsh(2 * design.T @ design / len(inputs)).max().item()
+    population = Population.initialise(lambda: MLP((1, 1)), streams("init", 1), dtype=torch.float64)
+    training = Training(
+        population,
+        Samples(inputs, 3 * inputs - 1),
+        objective=MeanSquaredError(),
+        optimizer=SGD(rate_times_curvature / curvature),
+    )
+    losses = Recorder(loss)
+    training.run(3000, [losses])
+    assert (losses.values[0, -1] < 1e-10) == converges
+    assert (losses.values[0, -1] > losses.values[0, 0]) == (not converges)
+
+
+@pytest.mark.parametrize("engine", ["stacked", "vmap", "one-by-one"])
+def test_a_checkpoint_goes_on_as_if_never_interrupted(engine):
+    samples = classification()
+
+    def start():
+        population = Population.initialise(lambda: MLP((13, 9, 4)), streams("init", 2))
+        return Training(
+            population, samples, objective=CrossEntropy(), optimizer=Adam(0.01), batch_size=16,
+            orders=streams("order", 2), engine=engine,
+        )  # fmt: skip
+
+    whole = start()
+    whole.run(23)
+    first = start()
+    first.run(9)
+    second = start()
+    second.restore(first.checkpoint())
+    second.run(14)
+    assert second.step == 23
+    assert torch.equal(whole.population.vectors(), second.population.vectors())
+    with pytest.raises(SettingError, match="the checkpoint holds"):
+        second.restore({"step": torch.tensor(1)})
+
+
+def test_recorders_see_loss_gradient_and_weights_that_belong_together():
+    samples = regression(dtype=torch.float64)
+    population = Population.initialise(lambda: MLP((1, 4, 1)), streams("init", 2), dtype=torch.float64)
+    training = Training(population, samples, objective=MeanSquaredError(), optimizer=Adam(0.01))
+    recorders = losses, norms, vectors = (
+        Recorder(loss),
+        Recorder(gradient_norm),
+        Recorder(weights, range(0, 30, 10)),
+    )
+    training.run(30, recorders)
+    assert vectors.steps == [0, 10, 20]
+    assert vectors.values.shape == (2, 3, population.size)
+    module = population.member(1)
+    nn.utils.vector_to_parameters(vectors.values[1, 2], module.parameters())
+    value = functional.mse_loss(module(samples.inputs), samples.targets)
+    value.backward()
+    torch.testing.assert_close(losses.values[1, 20], value.detach())
+    norm = torch.cat([p.grad.flatten() for p in module.parameters()]).norm()
+    torch.testing.assert_close(norms.values[1, 20], norm)
+
+
+def test_members_can_have_their_own_targets_for_shared_inputs():
+    shared = classification()
+    generator = torch.Generator().manual_seed(5)
+    own = torch.randint(4, (2, len(shared)), generator=generator)
+    orders = streams("order", 2)
+
+    def run(samples, members):
+        population = Population.initialise(lambda: MLP((13, 9, 4)), streams("init", 2)[members])
+        Training(
+            population,
+            samples,
+            objective=CrossEntropy(),
+            optimizer=Adam(0.01),
+            batch_size=20,
+            orders=orders[members],
+        ).run(15)
+        return population.vectors()
+
+    together = run(Samples(shared.inputs, own, own_targets=True), slice(0, 2))
+    for member in range(2):
+        alone = run(Samples(shared.inputs, own[member]), slice(member, member + 1))
+        assert torch.equal(together[member], alone[0])
+
+
+def test_dropout_needs_the_one_by_one_engine_and_repeats_itself_there():
+    samples = classification()
+    build = lambda: nn.Sequential(nn.Linear(13, 9), nn.Dropout(0.5), nn.ReLU(), nn.Linear(9, 4))
+
+    def run(engine, members):
+        population = Population.initialise(build, streams("init", 2)[members])
+        Training(
+            population, samples, objective=CrossEntropy(), optimizer=Adam(0.01), batch_size=20,
+            orders=streams("order", 2)[members], engine=engine,
+        ).run(5)  # fmt: skip
+        return population.vectors()
+
+    with pytest.raises(SettingError, match='give engine="one-by-one"'):
+        run("auto", slice(0, 2))
+    together = run("one-by-one", slice(0, 2))
+    assert torch.equal(together[1], run("one-by-one", slice(1, 2))[0])
+
+
+@pytest.mark.parametrize("engine", ["vmap", "one-by-one"])
+def test_batch_normalisation_keeps_its_own_statistics(engine):
+    samples = classification()
+    build = lambda: nn.Sequential(nn.Linear(13, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 4))
+    inits, orders = streams("init", 2), streams("order", 2)
+    population = Population.initialise(build, inits)
+    Training(
+        population,
+        samples,
+        objective=CrossEntropy(),
+        optimizer=SGD(0.1),
+        batch_size=20,
+        orders=orders,
+        engine=engine,
+    ).run(20)
+    module = initial_module(build, inits[1])
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    train_plain(
+        module, samples.inputs, samples.targets, functional.cross_entropy, optimizer, 20, 20, orders[1]
+    )
+    torch.testing.assert_close(
+        population.buffers["1.running_mean"][1], module[1].running_mean, rtol=1e-3, atol=1e-4
+    )
+    assert population.buffers["1.num_batches_tracked"].tolist() == [20, 20]
+
+
+def test_wrong_settings_are_named():
+    population = Population.initialise(lambda: MLP((13, 9, 4)), streams("init", 2))
+    common = {"objective": CrossEntropy(), "optimizer": Adam()}
+    samples = classification()
+    with pytest.raises(SettingError, match="one stream for each of the 2 members"):
+        Training(population, samples, batch_size=5, **common)
+    with pytest.raises(SettingError, match="a batch of 71 cannot be drawn from 70 samples"):
+        Training(population, samples, batch_size=71, orders=streams("order", 2), **common)
+    with pytest.raises(SettingError, match="no engine is called 'stack': did you mean stacked"):
+        Training(population, samples, engine="stack", **common)
+    with pytest.raises(SettingError, match="inputs have 5 features and the network takes 13"):
+        Training(population, classification(features=5), **common)
+    with pytest.raises(SettingError, match="3 learning rates were given for 2 members"):
+        Training(population, samples, objective=CrossEntropy(), optimizer=Adam([0.1] * 3))
+    with pytest.raises(SettingError, match="must be above 0"):
+        Training(population, samples, objective=CrossEntropy(), optimizer=SGD(-1.0))
+    with pytest.raises(SettingError, match="hold 3 samples and targets"):
+        Samples(torch.zeros(3, 2), torch.zeros(4))
+    with pytest.raises(SettingError, match="3 sets of targets for 2 members"):
+        Training(
+            population, Samples(samples.inputs, samples.targets.expand(3, -1), own_targets=True), **common
+        )
+    residual = Population.initialise(lambda: Skip(13, 4), streams("init", 2))
+    with pytest.raises(SettingError, match="the stacked engine takes"):
+        Training(residual, samples, engine="stacked", **common)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("engine", ["stacked", "vmap"])
+def test_cuda_agrees_with_the_cpu(engine):
+    samples = classification(dtype=torch.float64)
+    vectors = {}
+    for device in ("cpu", "cuda"):
+        population = Population.initialise(
+            lambda: MLP((13, 9, 4)), streams("init", 3), device=device, dtype=torch.float64
+        )
+        Training(
+            population, samples, objective=CrossEntropy(), optimizer=Adam(0.01), batch_size=16,
+            orders=streams("order", 3), engine=engine,
+        ).run(50)  # fmt: skip
+        vectors[device] = population.vectors().cpu()
+    torch.testing.assert_close(vectors["cuda"], vectors["cpu"], rtol=1e-8, atol=1e-8)
