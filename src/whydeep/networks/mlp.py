@@ -34,19 +34,19 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, widths: Sequence[int], activation: str = "relu"):
-        self_widths = check_widths(widths)
+        checked = check_widths(widths)
         if activation not in ACTIVATIONS:
             raise SettingError(
                 f"no activation is called {activation!r}: {near_names(activation, ACTIVATIONS)}"
             )
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        depth = len(self_widths) - 1
-        for layer, (fan_in, fan_out) in enumerate(pairwise(self_widths), start=1):
+        depth = len(checked) - 1
+        for layer, (fan_in, fan_out) in enumerate(pairwise(checked), start=1):
             layers[f"linear{layer}"] = nn.Linear(fan_in, fan_out)
             if layer < depth:
                 layers[f"{activation}{layer}"] = ACTIVATIONS[activation]()
         super().__init__(layers)
-        self.widths = self_widths
+        self.widths = checked
         self.activation = activation
 
 

@@ -65,7 +65,7 @@ class AdamUpdate:
         }
         rows = (parameters, gradients, self.state["first_moment"], self.state["second_moment"])
         self.runs = [
-            (rate, *([tensor[members]] for tensor in rows))
+            (rate, tuple([tensor[members]] for tensor in rows))
             for rate, members in runs_of_equal_rate(settings.learning_rate, len(parameters))
         ]
 
@@ -74,7 +74,7 @@ class AdamUpdate:
         step = self.state["step"]
         step += 1
         beta1, beta2 = self.settings.betas
-        for rate, parameters, gradients, first_moments, second_moments in self.runs:
+        for rate, (parameters, gradients, first_moments, second_moments) in self.runs:
             torch._fused_adam_(
                 parameters,
                 gradients,

@@ -79,8 +79,8 @@ def architecture(module: nn.Module) -> Architecture | None:
         return None
     if kind is nn.Softplus and any((child.beta, child.threshold) != (1, 20) for child in between):
         return None
-    widths = (linear[0][1].in_features, *(layer.out_features for _, layer in linear))
-    return Architecture(tuple(name for name, _ in linear), widths, ACTIVATIONS[kind])
+    widths = (linear[0].in_features, *(layer.out_features for layer in linear))
+    return Architecture(names, widths, ACTIVATIONS[kind])
 
 
 @dataclass(frozen=True)
@@ -127,17 +127,16 @@ class Stacked:
             found.activation.backward,
         )
         widths, slots, members = found.widths, feed.slots, len(population)
-        like = {"dtype": population.dtype, "device": population.device}
         size = members
         if population.device.type == "cpu":
             numbers = slots * (2 * sum(widths[1:]) + feed.gathered_features)
             size = min(members, max(1, CACHE_BYTES // (numbers * population.flat.element_size())))
         buffers = [
             (
-                torch.empty(size, fan_out, slots, **like),
-                torch.empty(size, fan_out, slots, **like),
+                population.flat.new_empty(size, fan_out, slots),
+                population.flat.new_empty(size, fan_out, slots),
                 # A product of its own, copied to the gradient's row, is faster than one written there.
-                torch.empty(size, fan_out, fan_in, **like),
+                population.flat.new_empty(size, fan_out, fan_in),
             )
             for fan_in, fan_out in pairwise((feed.row_features, *widths[1:]))
         ]
@@ -162,7 +161,7 @@ class Stacked:
             )
 
         self.blocks = [block(start) for start in range(0, members, size)]
-        self._losses = torch.empty(members, **like)
+        self._losses = population.flat.new_empty(members)
 
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
@@ -189,7 +188,7 @@ class Stacked:
         signal = columns
         for layer in block.layers[:-1]:
             torch.baddbmm(layer.bias, layer.weight, signal, out=layer.activation)
-            signal = self.forward_activation(layer.activation)
+            signal = self.activate(layer.activation)
         last = block.layers[-1]
         return torch.baddbmm(last.bias, last.weight, signal, out=last.activation)
 
@@ -200,7 +199,7 @@ class Stacked:
             torch.sum(layer.delta, dim=2, out=layer.bias_gradient)
             if below:
                 torch.bmm(layer.weight.transpose(1, 2), layer.delta, out=below.delta)
-                self.backward_activation(below.delta, below.activation)
+                self.activate_backward(below.delta, below.activation)
 
 
 def _outer(deltas: Tensor, rows: Tensor, product: Tensor) -> None:

@@ -67,7 +67,7 @@ class Training:
             self.batches = FullBatch(len(samples), members, device, dtype)
         elif orders is None or len(orders) != members:
             raise SettingError(
-                f"batches need the order of the samples: give orders, one stream for each of the {members} members"
+                f"batches need an order of the samples: give orders, one stream for each of {members} members"
             )
         else:
             self.batches = MiniBatches(len(samples), batch_size, orders, device, dtype)
