@@ -25,7 +25,7 @@ class Population:
         device: where the population lives, such as "cpu" or "cuda".
 
     Raises:
-        SettingError: no modules, modules that differ in their parameters, or parameters of mixed types.
+        SettingError: no modules, modules that differ in their parameters, frozen parameters or mixed types.
 
     >>> from whydeep.networks import MLP
     >>> population = Population([MLP((1, 3, 1)), MLP((1, 3, 1))])
@@ -39,6 +39,9 @@ class Population:
         first = dict(modules[0].named_parameters())
         if not first:
             raise SettingError(f"{type(modules[0]).__name__} has no parameters: there is nothing to train")
+        frozen = [name for name, parameter in first.items() if not parameter.requires_grad]
+        if frozen:
+            raise SettingError(f"a population trains every parameter, and {frozen[0]} is frozen: unfreeze it")
         dtypes = {parameter.dtype for parameter in first.values()}
         if len(dtypes) > 1:
             raise SettingError(

@@ -68,10 +68,10 @@ def architecture(module: nn.Module) -> Architecture | None:
     children = list(module.named_children())
     if children and type(children[0][1]) is nn.Flatten and children[0][1].start_dim == 1:
         children = children[1:]
-    linear, between = children[0::2], [child for _, child in children[1::2]]
-    if len(children) % 2 == 0 or any(
-        type(layer) is not nn.Linear or layer.bias is None for _, layer in linear
-    ):
+    names = tuple(name for name, _ in children[0::2])
+    linear = [child for _, child in children[0::2] if type(child) is nn.Linear and child.bias is not None]
+    between = [child for _, child in children[1::2]]
+    if len(linear) != len(names) or len(between) != len(linear) - 1:
         return None
     kinds = {type(child) for child in between} or {nn.ReLU}
     kind = kinds.pop()
@@ -122,10 +122,7 @@ class Stacked:
         found = architecture(population.template)
         assert found is not None
         self.objective, self.feed = objective, feed
-        self.forward_activation, self.backward_activation = (
-            found.activation.forward,
-            found.activation.backward,
-        )
+        self.activate, self.activate_backward = found.activation.forward, found.activation.backward
         widths, slots, members = found.widths, feed.slots, len(population)
         size = members
         if population.device.type == "cpu":
