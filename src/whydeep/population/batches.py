@@ -46,7 +46,7 @@ class MiniBatches:
     ):
         if not 1 <= size <= samples:
             raise SettingError(
-                f"a batch of {size} cannot be drawn from {samples} samples: give 1 to {samples}"
+                f"batches of {size} cannot be drawn from {samples} samples: give 1 to {samples}"
             )
         self.samples, self.size, self.orders, self.device = samples, size, orders, device
         self.steps = -(-samples // size)

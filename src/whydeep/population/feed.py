@@ -41,7 +41,8 @@ class Feed:
         """Return columns [member, feature, slot], rows [member, slot, feature] and targets.
 
         Columns and rows are views of the same numbers. Rows have more features than there are: padding that
-        aligns gathered samples, or one of ones, so that even one feature makes a product of matrices.
+        aligns gathered samples, or one of ones, so that even one feature makes a product of matrices. They
+        may end before the slots that weigh nothing.
         """
         if self.fixed:
             columns, targets = self._fixed_columns(batch)
@@ -51,7 +52,7 @@ class Feed:
             return columns[:, : self.features], rows, targets[members] if own[1] else targets
         rows = self._gather_inputs(batch.indices, members)
         columns = rows[:, :, : self.features].transpose(1, 2)
-        return columns, rows, self._gather_targets(batch.indices, members)
+        return columns, rows[:, : batch.count], self._gather_targets(batch.indices, members)
 
     def _fixed_columns(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if self._fixed is None:

@@ -191,7 +191,10 @@ class Stacked:
 
     def _backward(self, block: Block, rows: Tensor) -> None:
         for below, layer in zip([None, *block.layers[:-1]][::-1], block.layers[::-1], strict=True):
-            _outer(layer.delta, below.activation.transpose(1, 2) if below else rows, layer.product)
+            if below:
+                _outer(layer.delta, below.activation.transpose(1, 2), layer.product)
+            else:
+                _outer(layer.delta[:, :, : rows.shape[1]], rows, layer.product)
             layer.weight_gradient.copy_(layer.product[:, :, : layer.weight.shape[2]])
             torch.sum(layer.delta, dim=2, out=layer.bias_gradient)
             if below:

@@ -1,0 +1,10 @@
+"""What is claimed about results, and how sure that is.
+
+claim       Claim and Test: statement, statistic, accepted values; estimates with intervals
+intervals   Student t intervals over seeds
+"""
+
+from whydeep.claims.claim import Claim, Estimate, Test, estimate
+from whydeep.claims.intervals import LEVEL, Interval, interval_band, mean_interval
+
+__all__ = ["LEVEL", "Claim", "Estimate", "Interval", "Test", "estimate", "interval_band", "mean_interval"]

@@ -1,0 +1,87 @@
+"""Confidence intervals over seeds."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval over n seeds; not-a-number where n is too small."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    level: float
+
+    def __str__(self) -> str:
+        """Write estimate and interval with as many digits as the interval's width can tell apart.
+
+        >>> str(mean_interval([0.951, 0.953, 0.955]))
+        '0.953 [0.948, 0.958]'
+        """
+        if self.n == 0:
+            return "none"
+        if np.isnan(self.low):
+            return f"{self.estimate:.4g}"
+        width = self.high - self.low
+        digits = max(_decimals(width / 10), _decimals(self.estimate / 100), _decimals(self.low / 10))
+        if width == 0 or digits > 6:
+            return f"{self.estimate:.4g} [{self.low:.3g}, {self.high:.3g}]"
+        return f"{self.estimate:,.{digits}f} [{self.low:,.{digits}f}, {self.high:,.{digits}f}]"
+
+    def inside(self, low: float, high: float) -> bool:
+        """Say whether the whole interval lies in [low, high]."""
+        return bool(low <= self.low and self.high <= high)
+
+
+def _decimals(step: float) -> int:
+    """Decimals that show differences of one step; none for zero."""
+    return max(0, -math.floor(math.log10(abs(step)))) if step else 0
+
+
+def mean_interval(values: ArrayLike, *, log: bool = False, level: float = LEVEL) -> Interval:
+    """Mean over seeds with its Student t interval (Student 1908).
+
+    The interval is ``mean +- t * sd / sqrt(n)`` with n - 1 degrees of freedom. A bootstrap over so few
+    seeds would be too narrow: over 3 to 5 seeds it covers about 75 to 84 %, not 95 %. Equal values in all
+    seeds give an interval of no width; one seed gives no interval.
+
+    Args:
+        values: one number per seed; seeds that are not a number are left out.
+        log: compute on the logarithm, for positive quantities that vary by factors (losses): the estimate
+            is then the geometric mean. A value of zero or less gives no interval.
+        level: share of such intervals that cover the true mean.
+
+    >>> mean_interval([1.0, 2.0, 3.0])
+    Interval(estimate=2.0, low=-0.484, high=4.484, n=3, level=0.95)
+    """
+    low, estimate, high = interval_band(np.asarray(values, dtype=float)[:, None], log=log, level=level)
+    n = int(np.count_nonzero(~np.isnan(np.asarray(values, dtype=float))))
+    return Interval(float(estimate[0]), float(low[0]), float(high[0]), n, level)
+
+
+def interval_band(
+    values: ArrayLike, *, log: bool = False, level: float = LEVEL
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Low end, estimate and high end of `mean_interval` for every column of values [seed, point]."""
+    given = np.asarray(values, dtype=float)
+    if log:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            given = np.where(given > 0, np.log(given), np.where(np.isnan(given), np.nan, -np.inf))
+    known = ~np.isnan(given)
+    n = known.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(known, given, 0).sum(axis=0) / n
+        deviations = np.where(known, given - mean, 0)
+        spread = np.sqrt((deviations**2).sum(axis=0) / (n - 1))
+        half = stats.t.ppf((1 + level) / 2, n - 1) * spread / np.sqrt(n)
+    ends = np.where(n > 1, mean - half, np.nan), mean, np.where(n > 1, mean + half, np.nan)
+    low, estimate, high = (np.exp(end) for end in ends) if log else ends
+    return low, estimate, high

@@ -1,0 +1,27 @@
+"""What networks learn.
+
+functions   targets of one variable: named, or expressions that a user types
+dataset     Dataset: labelled images or features, split into training and test
+locate      from a name or a path to a data set: search order and fallback
+sources     published data sets: checksums, mirrors, download
+idx         IDX files, the format of MNIST
+digits      the images that scikit-learn brings along
+arrays      a user's own .npz
+folder      a user's own folder of images
+"""
+
+from whydeep.data.dataset import Dataset
+from whydeep.data.functions import FUNCTIONS, TargetFunction, sample, target_function
+from whydeep.data.locate import NAMES, Source, catalog, locate
+
+__all__ = [
+    "FUNCTIONS",
+    "NAMES",
+    "Dataset",
+    "Source",
+    "TargetFunction",
+    "catalog",
+    "locate",
+    "sample",
+    "target_function",
+]

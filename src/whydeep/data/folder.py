@@ -1,0 +1,92 @@
+"""A user's own images: train/CLASS/*.png|jpg and test/CLASS/*.png|jpg."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from whydeep.data.dataset import Dataset, make_dataset
+from whydeep.errors import DataError
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
+
+Files = list[tuple[Path, str]]
+
+
+def read_folder(path: Path) -> Dataset:
+    """Read a folder of images; classes are the names of the folders under train, in alphabetical order.
+
+    All images must have one size. They are read as shades of grey if all of them are, else as colours
+    [height, width, 3]. Hidden files and files with other endings are passed over.
+
+    Raises:
+        DataError: no images, a class that training lacks, sizes that differ, or an image that is damaged.
+    """
+    files = {split: _list_files(path, split) for split in ("train", "test")}
+    classes = sorted({label for _, label in files["train"]})
+    unknown = sorted({label for _, label in files["test"]} - set(classes))
+    if unknown:
+        raise DataError(f"{path}: test has the class {unknown[0]}, which train lacks")
+    everything = files["train"] + files["test"]
+    grey = all(_mode(file) in GREY_MODES for file, _ in everything)
+    first = _read_image(everything[0][0], grey)
+
+    def read(split: str) -> tuple[np.ndarray, np.ndarray]:
+        images = np.empty((len(files[split]), *first.shape), dtype=np.uint8)
+        for index, (file, _) in enumerate(files[split]):
+            image = _read_image(file, grey)
+            if image.shape != first.shape:
+                raise DataError(
+                    f"{file}: {image.shape[1]} x {image.shape[0]} pixels, but {everything[0][0]} has "
+                    f"{first.shape[1]} x {first.shape[0]}: all images must have one size"
+                )
+            images[index] = image
+        return images, np.array([classes.index(label) for _, label in files[split]])
+
+    return make_dataset(path.name, read("train"), read("test"), origin=str(path), class_names=classes)
+
+
+def is_image_folder(path: Path) -> bool:
+    """Say whether a folder looks like one: it has a folder called train."""
+    return (path / "train").is_dir()
+
+
+def _list_files(path: Path, split: str) -> Files:
+    if not (path / split).is_dir():
+        raise DataError(f"{path}: has no folder {split}; images go to train/CLASS/ and test/CLASS/")
+    files = [
+        (file, folder.name)
+        for folder in sorted((path / split).iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
+    ]
+    if not files:
+        raise DataError(f"{path / split}: holds no images; they go to {split}/CLASS/*.png or *.jpg")
+    return files
+
+
+def _open(file: Path) -> Image.Image:
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        raise DataError(f"{file}: not an image that can be read") from None
+    except (OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{file}: cannot be read ({error})") from None
+
+
+def _mode(file: Path) -> str:
+    with _open(file) as image:
+        return image.mode
+
+
+def _read_image(file: Path, grey: bool) -> np.ndarray:
+    with _open(file) as image:
+        try:
+            if grey and image.mode not in ("1", "L", "LA"):  # 16 bits and more: scale to 8, not cut off
+                values = np.asarray(image, dtype=np.float64)
+                return (values * (255 / max(65535.0, values.max()))).round().astype(np.uint8)
+            return np.asarray(image.convert("L" if grey else "RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"{file}: damaged image ({error})") from None

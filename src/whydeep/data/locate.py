@@ -1,0 +1,205 @@
+"""From what a user asks for to a data set: names, paths, search order, fallback."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from whydeep.data import idx
+from whydeep.data.arrays import read_arrays
+from whydeep.data.dataset import Dataset, make_dataset
+from whydeep.data.digits import digits
+from whydeep.data.folder import is_image_folder, read_folder
+from whydeep.data.sources import PUBLISHED, Published, cache_folder, download
+from whydeep.errors import DataError, near_names
+
+NAMES = (*PUBLISHED, "digits")
+FALLBACK_NOTICE = (
+    "MNIST was not found and could not be downloaded; these are scikit-learn's digits instead "
+    "(1,797 images of 8 x 8). Give --data-dir to use MNIST."
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that was found: small enough to be sent to the processes that load it."""
+
+    name: str
+    kind: Literal["idx", "digits", "arrays", "folder"]
+    path: str = ""
+    notice: str = ""
+
+    def load(self) -> Dataset:
+        """Read it; a process reads each source once.
+
+        Raises:
+            DataError: a file is damaged, or files do not fit together.
+        """
+        return _load(self)
+
+
+@lru_cache(maxsize=2)
+def _load(source: Source) -> Dataset:
+    path = Path(source.path)
+    if source.kind == "digits":
+        return digits(source.notice)
+    if source.kind == "arrays":
+        return read_arrays(path)
+    if source.kind == "folder":
+        return read_folder(path)
+    return _read_idx(path, source.name)
+
+
+def locate(request: str | None = None, data_dir: str | Path | None = None) -> Source:
+    """Find what is asked for, downloading it if need be.
+
+    Args:
+        request: a name in `NAMES`, the path of an .npz file, of a folder with the four IDX files, or of a
+            folder of images. None is MNIST where that can be had, and scikit-learn's digits where not.
+        data_dir: where published data sets lie; by default the environment variable WHYDEEP_DATA.
+
+    Raises:
+        DataError: what was asked for is not there; the line says what was tried and what to do. Only the
+            default falls back to another data set.
+    """
+    if request is None:
+        try:
+            return _locate_published(PUBLISHED["mnist"], data_dir)
+        except _NotFoundError:
+            return Source("digits", "digits", notice=FALLBACK_NOTICE)
+    name = {"fashionmnist": "fashion-mnist", "fashion": "fashion-mnist"}.get(request.lower(), request.lower())
+    if name == "digits":
+        return Source("digits", "digits")
+    if name in PUBLISHED:
+        return _locate_published(PUBLISHED[name], data_dir)
+    return _locate_path(request)
+
+
+def _locate_path(request: str) -> Source:
+    path = Path(request).expanduser()
+    if path.is_file():
+        if path.suffix.lower() == ".npz":
+            return Source(path.stem, "arrays", str(path.resolve()))
+        raise DataError(f"{path}: not a data set; give an .npz file, a folder, or a name ({', '.join(NAMES)})")
+    if path.is_dir():
+        for folder in (path, path / "raw", path / "MNIST" / "raw"):
+            if idx.find_parts(folder):
+                return Source(path.resolve().name, "idx", str(folder.resolve()))
+        if is_image_folder(path):
+            return Source(path.resolve().name, "folder", str(path.resolve()))
+        raise DataError(
+            f"{path}: holds neither the four IDX files ({', '.join(idx.PARTS.values())}) nor train/CLASS/ and "
+            "test/CLASS/ with images"
+        )
+    raise DataError(f"no data set or path is called {request!r}: {near_names(request, NAMES)}, or a path")
+
+
+class _NotFoundError(DataError):
+    """A published data set is nowhere, as opposed to there but damaged."""
+
+
+def _locate_published(source: Published, data_dir: str | Path | None) -> Source:
+    tried = []
+    for folder in _places(source, data_dir):
+        if idx.find_parts(folder) and not _is_another(folder, source):
+            return Source(source.name, "idx", str(folder.resolve()))
+        tried.append(str(folder))
+    try:
+        return Source(source.name, "idx", str(download(source)))
+    except DataError as error:
+        raise _NotFoundError(
+            f"{error}; looked in {', '.join(tried)}: put {', '.join(idx.PARTS.values())} (or .gz) in a folder "
+            "and give it as --data-dir"
+        ) from None
+
+
+def _places(source: Published, data_dir: str | Path | None) -> Iterator[Path]:
+    given = data_dir or os.environ.get("WHYDEEP_DATA")
+    if given:
+        root = Path(given).expanduser()
+        if not root.is_dir():
+            origin = "--data-dir" if data_dir else "WHYDEEP_DATA"
+            raise DataError(f"{origin} is {root}, which is not a folder: give one that exists")
+        yield from (root, root / source.name, root / source.folder / "raw", root / "raw")
+    yield Path("data") / source.folder / "raw"
+
+
+def _is_another(folder: Path, source: Published) -> bool:
+    """Say whether files that may lie in a folder for any data set are those of another published one."""
+    if folder.name in (source.name, source.folder) or folder.parent.name == source.folder:
+        return False
+    parts = idx.find_parts(folder)
+    assert parts is not None
+    labels = parts["train_labels"]
+    found = {_md5(labels.read_bytes()), _md5(idx.read_bytes(labels))}
+    return any(
+        found & {other.archives[1], *other.contents[1:2]} for other in PUBLISHED.values() if other is not source
+    )
+
+
+def _read_idx(folder: Path, name: str) -> Dataset:
+    parts = idx.find_parts(folder)
+    if parts is None:
+        raise DataError(f"{folder}: the four IDX files are no longer there")
+    contents = {path: idx.read_bytes(path) for path in parts.values()}
+    train = idx.read_split(parts["train_images"], parts["train_labels"], contents)
+    test = idx.read_split(parts["test_images"], parts["test_labels"], contents)
+    source = PUBLISHED.get(name)
+    return make_dataset(
+        source.title if source else name,
+        train,
+        test,
+        origin=str(folder),
+        class_names=[str(label) for label in range(max(int(train[1].max()), int(test[1].max())) + 1)],
+        notice=_difference(source, parts, contents) if source else "",
+    )
+
+
+def _difference(source: Published, parts: dict[str, Path], contents: dict[Path, bytes]) -> str:
+    """Return a sentence for files that are not the published ones, where the published content is known."""
+    for part, known in zip(idx.PARTS, source.contents, strict=False):
+        if _md5(contents[parts[part]]) != known:
+            return f"{parts[part].name} in {parts[part].parent} is not the published file of {source.title}."
+    return ""
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the catalogue."""
+
+    name: str
+    place: str
+    how_to_get: str
+
+    def __str__(self) -> str:
+        return f"{self.name:<14} {self.place or 'not here: ' + self.how_to_get}"
+
+
+def catalog(data_dir: str | Path | None = None) -> list[Entry]:
+    """List the data sets that have a name, and where they lie; nothing is downloaded.
+
+    Raises:
+        DataError: the given folder does not exist.
+    """
+    entries = []
+    for source in PUBLISHED.values():
+        places = [*_places(source, data_dir), cache_folder(source)]
+        found = [folder for folder in places if _holds(folder, source)]
+        how = f"downloaded at first use, or put {idx.PARTS['train_images']}.gz and the other three in --data-dir"
+        entries.append(Entry(source.name, str(found[0]) if found else "", how))
+    entries.append(Entry("digits", "embedded in scikit-learn", ""))
+    return entries
+
+
+def _holds(folder: Path, source: Published) -> bool:
+    try:
+        return bool(idx.find_parts(folder)) and not _is_another(folder, source)
+    except DataError:
+        return False

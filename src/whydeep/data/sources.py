@@ -1,0 +1,149 @@
+"""Published data sets in IDX format: what their files hold, and where they can be downloaded."""
+
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+import requests
+
+from whydeep.data.idx import PARTS
+from whydeep.errors import DataError
+
+DEADLINE = 9.0
+"""Seconds after which a download that delivers nothing is given up, all mirrors together."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published data set.
+
+    Attributes:
+        name: as on the command line.
+        title: as in figures.
+        folder: torchvision's name for its folder.
+        mirrors: addresses that have the four .gz files, tried in this order.
+        archives: md5 of each .gz file, in the order of `idx.PARTS`.
+        contents: md5 of each unpacked file where known.
+    """
+
+    name: str
+    title: str
+    folder: str
+    mirrors: tuple[str, ...]
+    archives: tuple[str, ...]
+    contents: tuple[str, ...] = ()
+
+
+PUBLISHED: dict[str, Published] = {
+    source.name: source
+    for source in (
+        Published(
+            "mnist",
+            "MNIST",
+            "MNIST",
+            (
+                "https://ossci-datasets.s3.amazonaws.com/mnist/",
+                "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            ),
+            (
+                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                "d53e105ee54ea40749a09fcbcd1e9432",
+                "9fb629c4189551a2d022fa330f9573f3",
+                "ec29112dd5afa0611ce80d1b7f02629c",
+            ),
+            (
+                "6bbc9ace898e44ae57da46a324031adb",
+                "a25bea736e30d166cdddb491f175f624",
+                "2646ac647ad5339dbf082846283269ea",
+                "27ae3e4e09519cfbb04c629615203637",
+            ),
+        ),
+        Published(
+            "fashion-mnist",
+            "Fashion-MNIST",
+            "FashionMNIST",
+            ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+            (
+                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "25c81989df183df01b3e8a0aad5dffbe",
+                "bef4ecab320f06d8554ea6380940ec79",
+                "bb300cfdad3c16e7a12a480ee83cd310",
+            ),
+        ),
+        Published(
+            "kmnist",
+            "KMNIST",
+            "KMNIST",
+            ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+            (
+                "bdb82020997e1d708af4cf47b453dcf7",
+                "e144d726b3acfaa3e44228e80efcd344",
+                "5c965bf0a639b31b8f53240b1b52f4d7",
+                "7320c461ea6c1c855c0b718fb2a4b134",
+            ),
+        ),
+    )
+}
+
+
+def cache_folder(source: Published) -> Path:
+    """Where downloads of a data set are kept for this user."""
+    return Path(pooch.os_cache("whydeep")) / source.name
+
+
+def download(source: Published) -> Path:
+    """Fetch what the cache lacks, each file checked against its md5; return the cache folder.
+
+    A file appears under its name only when it is complete and right, so that a download that was cut off
+    never counts as data.
+
+    Raises:
+        DataError: no mirror delivered within the deadline, or what it delivered is not the published file.
+    """
+    folder = cache_folder(source)
+    pooch.get_logger().setLevel(logging.ERROR)
+    reasons: list[str] = []
+    deadline = time.monotonic() + DEADLINE
+    for part, md5 in zip(PARTS.values(), source.archives, strict=True):
+        name = f"{part}.gz"
+        if _is_there(folder / name, md5):
+            continue
+        for mirror in source.mirrors:
+            try:
+                _fetch(mirror + name, md5, folder, name, deadline)
+                deadline = time.monotonic() + DEADLINE  # something arrives: go on
+                break
+            except (requests.RequestException, OSError, ValueError) as error:
+                reasons.append(f"{mirror}: {_reason(error)}")
+        else:
+            raise DataError(f"{source.title} could not be downloaded ({'; '.join(dict.fromkeys(reasons))})")
+    return folder
+
+
+def _is_there(path: Path, md5: str) -> bool:
+    return path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5
+
+
+def _fetch(url: str, md5: str, folder: Path, name: str, deadline: float) -> None:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise requests.Timeout(f"no answer within {DEADLINE:g} s")
+    connect = min(3.0, left / 2)
+    downloader = pooch.HTTPDownloader(timeout=(connect, max(0.5, min(4.0, left - connect))))
+    path = Path(pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=folder, downloader=downloader))
+    assert path == folder / name
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "cannot be reached"
+    if isinstance(error, requests.HTTPError):
+        return str(error).split(" for url")[0]
+    if isinstance(error, ValueError):
+        return "delivered another file than the published one"
+    return str(error)

@@ -1,0 +1,444 @@
+"""E1. Deep against shallow: fitting functions of one variable with the same number of parameters."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.figure import Figure as MatplotlibFigure
+
+from whydeep.claims import Claim, Test, mean_interval
+from whydeep.data import sample, target_function
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
+from whydeep.networks import MLP, parameter_count, widths_for_budget
+from whydeep.population import (
+    Adam,
+    MeanSquaredError,
+    Population,
+    Recorder,
+    Samples,
+    Stream,
+    Training,
+    loss,
+    predictions,
+)
+from whydeep.report.style import BLACK, GREY, NETWORK_COLOURS, NETWORK_LINES, draw_band, frame, new_figure
+from whydeep.runs import Context
+
+NAME = "function-fitting"
+
+# ---------------------------------------------------------------------------------------------------------
+# Design
+
+BUDGET = 1000
+HIDDEN_LAYERS = {"shallow": 1, "medium": 3, "deep": 5}
+INTERVAL = (-10.0, 10.0)
+WINDOW = 500
+IMPROVEMENT = 0.01
+
+LEAST_ITERATIONS = {"smoke": 200, "quick": 1000, "full": 1000}
+MOST_ITERATIONS = {"smoke": 200, "quick": 4000, "full": 20_000}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One function fitted by one network."""
+
+    function: str
+    network: str
+    widths: tuple[int, ...]
+    least_iterations: int
+    most_iterations: int
+    points: int = 2000
+    unseen_points: int = 1000
+    learning_rate: float = 1e-3
+
+    @property
+    def name(self) -> str:
+        """Function and network."""
+        return f"{self.function} {self.network}"
+
+    @property
+    def coordinates(self) -> dict[str, str | float]:
+        """Where it lies in the results."""
+        return {"function": self.function, "network": self.network}
+
+    @property
+    def cost(self) -> float:
+        """Predicted seconds for one seed on one core."""
+        return training_seconds(self.widths, self.points, self.most_iterations)
+
+
+def settings(plan: Plan) -> tuple[Setting, ...]:
+    """Every function with every network."""
+    return tuple(
+        Setting(
+            function=target_function(function).name,
+            network=network,
+            widths=widths_for_budget(hidden_layers, 1, 1, BUDGET),
+            least_iterations=LEAST_ITERATIONS[plan.scale],
+            most_iterations=MOST_ITERATIONS[plan.scale],
+        )
+        for function in plan.functions
+        for network, hidden_layers in HIDDEN_LAYERS.items()
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Measurement
+
+
+def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Dataset:
+    """Train one network per seed until its loss has converged, then try it on unseen points."""
+    points = [_draw_points(setting, seed, context) for seed in seeds]
+    inits = [Stream(context.root_seed, NAME, setting.name, seed, "init") for seed in seeds]
+    population = Population.initialise(lambda: MLP(setting.widths), inits, device=context.device)
+    training = Training(
+        population,
+        Samples.each([Samples(_column(one["x"]), _column(one["y"])) for one in points]),
+        objective=MeanSquaredError(),
+        optimizer=Adam(setting.learning_rate),
+    )
+    losses, stopped_at, converged = _train_until_converged(training, setting, context)
+
+    unseen = np.stack([one["unseen_x"] for one in points])
+    truth = np.stack([one["unseen_y"] for one in points])
+    predicted = np.stack(
+        [
+            predictions(population.select([member]), _column(x))[0, :, 0].double().cpu().numpy()
+            for member, x in enumerate(unseen)
+        ]
+    )
+    errors = (predicted - truth) ** 2
+    variance = np.array([one["y"].var() for one in points])
+    final = np.array([row[stop - 1] for row, stop in zip(losses, stopped_at, strict=True)], dtype=float)
+    diverged = training.diverged_at.cpu().numpy()
+    per_seed = {
+        "parameters": np.full(len(seeds), float(parameter_count(setting.widths))),
+        "iterations": stopped_at.astype(float),
+        "converged": converged.astype(float),
+        "diverged_at": np.where(diverged < 0, np.nan, diverged),
+        "variance": variance,
+        "final_loss": final,
+        "settled_at": _first_settled(losses, 0.05 * variance),
+        "unseen_loss": errors.mean(axis=1),
+        "unseen_r2": 1 - errors.mean(axis=1) / truth.var(axis=1),
+        "end_loss": _mean_where(errors, np.abs(unseen) > 8),
+        "middle_loss": _mean_where(errors, np.abs(unseen) <= 5),
+    }
+    return xr.Dataset(
+        {name: ("seed", values, ATTRIBUTES[name]) for name, values in per_seed.items()}
+        | {
+            "loss": (("seed", "iteration"), losses, ATTRIBUTES["loss"]),
+            "unseen_x": (("seed", "point"), unseen.astype(np.float32), {"long_name": "unseen x"}),
+            "unseen_y": (("seed", "point"), truth.astype(np.float32), {"long_name": "true value"}),
+            "predicted": (("seed", "point"), predicted.astype(np.float32), {"long_name": "predicted value"}),
+        },
+        coords={"seed": list(seeds), "iteration": np.arange(losses.shape[1])},
+    )
+
+
+ATTRIBUTES = {
+    "parameters": {"long_name": "weights and biases"},
+    "iterations": {"long_name": "iterations trained"},
+    "converged": {"long_name": "1 if the loss converged before the cap, else 0"},
+    "diverged_at": {"long_name": "first iteration whose loss is not finite; not-a-number if none"},
+    "variance": {"long_name": "variance of the target on the training points"},
+    "final_loss": {"long_name": "MSE on the training points at the last iteration"},
+    "settled_at": {"long_name": "first iteration from which the MSE stays below 5 % of the variance"},
+    "unseen_loss": {"long_name": "MSE on unseen points"},
+    "unseen_r2": {"long_name": "R² on unseen points: 1 - MSE / variance of the truth"},
+    "end_loss": {"long_name": "MSE on unseen points with |x| > 8"},
+    "middle_loss": {"long_name": "MSE on unseen points with |x| <= 5"},
+    "loss": {"long_name": "MSE on the training points before each iteration"},
+}
+
+
+def _draw_points(setting: Setting, seed: int, context: Context) -> dict[str, np.ndarray]:
+    """Draw training and unseen points; the same x for every function and network of a seed."""
+    generator = Stream(context.root_seed, NAME, "", seed, "data").numpy()
+    function = target_function(setting.function)
+    x, y = sample(function, INTERVAL, setting.points, generator)
+    unseen_x, unseen_y = sample(function, INTERVAL, setting.unseen_points, generator)
+    order = np.argsort(unseen_x)
+    return {"x": x, "y": y, "unseen_x": unseen_x[order], "unseen_y": unseen_y[order]}
+
+
+def _column(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values).unsqueeze(1).float()
+
+
+def _train_until_converged(
+    training: Training, setting: Setting, context: Context
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Train until every network has converged; each keeps the parameters of its own last iteration.
+
+    Returns losses [seed, iteration] (not-a-number after a network's last iteration), the number of
+    iterations and whether the loss converged, [seed].
+    """
+    recorded = Recorder(loss)
+    final = training.population.flat.clone()
+    stopped_at = np.zeros(len(final), dtype=int)
+    converged = np.zeros(len(final), dtype=bool)
+    while (stopped_at == 0).any():
+        step = min(WINDOW, setting.most_iterations - training.step)
+        training.run(step, [recorded])
+        context.progress(training.step / setting.most_iterations)
+        losses = recorded.values.cpu().numpy()
+        ready = training.step >= setting.least_iterations
+        for member in np.flatnonzero(stopped_at == 0):
+            has_converged = ready and _has_converged(losses[member])
+            if has_converged or training.step == setting.most_iterations:
+                stopped_at[member], converged[member] = training.step, has_converged
+                final[member] = training.population.flat[member]
+    training.population.flat.copy_(final)
+    # Always as long as the cap: the shape must not depend on which networks train together.
+    padded = np.full((len(losses), setting.most_iterations), np.nan, dtype=losses.dtype)
+    padded[:, : losses.shape[1]] = losses
+    padded[np.arange(setting.most_iterations) >= stopped_at[:, None]] = np.nan
+    return padded, stopped_at, converged
+
+
+def _has_converged(losses: np.ndarray) -> bool:
+    if len(losses) < 2 * WINDOW:
+        return False
+    before, last = np.log(losses[-2 * WINDOW :]).reshape(2, WINDOW).mean(axis=1)
+    return bool(before - last < -np.log1p(-IMPROVEMENT))
+
+
+def _first_settled(losses: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """First iteration from which each row stays below its threshold; not-a-number if it never does."""
+    above = losses >= thresholds[:, None]
+    first = losses.shape[1] - above[:, ::-1].argmax(axis=1)
+    first[~above.any(axis=1)] = 0
+    trained = (~np.isnan(losses)).sum(axis=1)
+    return np.where(first < trained, first, np.nan)
+
+
+def _mean_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    return np.where(chosen, values, 0).sum(axis=1) / chosen.sum(axis=1)
+
+
+DEFINITIONS = {
+    "Loss": "mean squared error (MSE) over all training points, before the update of each iteration; one "
+    "iteration is one step of Adam on all points.",
+    "Converged": f"the geometric mean of the loss over the last {WINDOW} iterations is less than "
+    f"{IMPROVEMENT:.0%} below that of the {WINDOW} before. A network trains until then, or up to the cap.",
+    "Settled": "first iteration from which the loss stays below 5 % of the target's variance on the training "
+    "points.",
+    "R²": "on unseen points, 1 - MSE / variance of the true values.",
+    "Ends and middle": "unseen points with |x| > 8, and with |x| <= 5.",
+    "Networks": f"widths are solved from a budget of {BUDGET:,} parameters; each network is within 1 % of it.",
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Claims
+
+CLAIMS = (
+    Claim(
+        "C1",
+        "All models converge on both functions.",
+        (Test("final MSE / variance of the target", lambda r: r.final_loss / r.variance, high=0.05, log=True),),
+        needs={"function": ("arcsinh", "cos")},
+    ),
+    Claim(
+        "C2",
+        "arcsinh converges by about 250 iterations, cos needs about 1,000.",
+        (
+            Test(
+                "iteration from which the MSE stays below 5 % of the variance, cos minus arcsinh",
+                lambda r: r.settled_at.sel(function="cos") - r.settled_at.sel(function="arcsinh"),
+                low=0,
+            ),
+        ),
+        needs={"function": ("arcsinh", "cos")},
+    ),
+    Claim(
+        "C3",
+        "All three networks predict unseen arcsinh well.",
+        (Test("R² on unseen points", lambda r: r.unseen_r2.sel(function="arcsinh"), low=0.99),),
+        needs={"function": ("arcsinh",)},
+    ),
+    Claim(
+        "C4",
+        "cos fails at the ends of the axis, not in the middle.",
+        (
+            Test(
+                "MSE for |x| > 8 / MSE for |x| <= 5",
+                lambda r: (r.end_loss / r.middle_loss).sel(function="cos"),
+                low=1,
+                log=True,
+            ),
+        ),
+        needs={"function": ("cos",)},
+    ),
+    Claim(
+        "C5",
+        "The deeper the model, the smaller that failure.",
+        (
+            Test("end MSE, shallow / medium", lambda r: _end_ratio(r, "shallow", "medium"), low=1, log=True),
+            Test("end MSE, medium / deep", lambda r: _end_ratio(r, "medium", "deep"), low=1, log=True),
+        ),
+        needs={"function": ("cos",)},
+    ),
+)
+
+
+def _end_ratio(results: xr.Dataset, upper: str, lower: str) -> xr.DataArray:
+    ends = results.end_loss.sel(function="cos")
+    return ends.sel(network=upper, drop=True) / ends.sel(network=lower, drop=True)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Figures and tables
+
+FIGURE_NAMES = {"arcsinh": ("figure-01", "figure-03"), "cos": ("figure-02", "figure-04")}
+
+
+def figures(results: xr.Dataset) -> tuple[Figure, ...]:
+    """Learning curves and predictions of every function, in the order of the report's figures."""
+    curves, fits = [], []
+    seeds = results.sizes["seed"]
+    for function in results.function.values.tolist():
+        slug = "".join(letter if letter.isalnum() else "-" for letter in function).strip("-")
+        names = FIGURE_NAMES.get(function, (f"learning-curves-{slug}", f"predictions-{slug}"))
+        titles = [
+            f"Figure {int(name[-2:])}. {text}" if name.startswith("figure") else text
+            for name, text in zip(
+                names, (f"Learning curves, {function}", f"Predicted against true, {function}"), strict=True
+            )
+        ]
+        one = results.sel(function=function)
+        curves.append(
+            Figure(
+                names[0],
+                titles[0],
+                f"Mean squared error on the training points per iteration, geometric mean over n = {seeds} "
+                f"seeds with its 95 % interval (t on the logarithm). Look at where each curve crosses the "
+                f"dashed line, 5 % of the target's variance. A network that has stopped keeps its last loss.",
+                f"Line chart of the training error of three networks that fit {function}.",
+                partial(_draw_learning_curves, one, function),
+            )
+        )
+        fits.append(
+            Figure(
+                names[1],
+                titles[1],
+                f"Above: the function (black line) and the predictions of all n = {seeds} seeds on unseen points. "
+                "Below: their error. Look at the shaded ends, |x| > 8.",
+                f"Predictions of three networks for {function}, and their errors.",
+                partial(_draw_predictions, one, function),
+            )
+        )
+    return (*curves, *fits)
+
+
+def _draw_learning_curves(results: xr.Dataset, function: str) -> MatplotlibFigure:
+    figure = new_figure()
+    axes = figure.subplots()
+    for network in results.network.values.tolist():
+        one = results.sel(network=network)
+        values = one.loss.fillna(one.final_loss).transpose("seed", "iteration").values
+        draw_band(
+            axes,
+            one.iteration,
+            values,
+            label=f"{network} ({_count(one)} parameters)",
+            colour=NETWORK_COLOURS[network],
+            line=NETWORK_LINES[network],
+            log=True,
+        )
+    level = 0.05 * float(results.variance.mean())
+    axes.axhline(level, color=GREY, linestyle=(0, (5, 3)), linewidth=1)
+    axes.annotate(
+        "5 % of the variance", (1, level), (-2, 3), ("axes fraction", "data"), "offset points",
+        ha="right", fontsize=8.5, color=GREY,
+    )  # fmt: skip
+    axes.set(yscale="log", xlabel="iteration", ylabel="MSE on the training points", title=f"y = {_label(function)}")
+    axes.set_xlim(0, int(results.iterations.max()))
+    frame(axes, results.loss)
+    axes.legend()
+    return figure
+
+
+def _draw_predictions(results: xr.Dataset, function: str) -> MatplotlibFigure:
+    networks = results.network.values.tolist()
+    figure = new_figure(9.6, 4.8)
+    grid = figure.subplots(2, len(networks), sharex=True, sharey="row", squeeze=False, height_ratios=(2, 1))
+    x_line = np.linspace(*INTERVAL, 801)
+    for column, network in enumerate(networks):
+        one = results.sel(network=network)
+        x, errors = one.unseen_x.values.ravel(), (one.predicted - one.unseen_y).values.ravel()
+        upper, lower = grid[:, column]
+        upper.plot(x_line, target_function(function)(x_line), color=BLACK, linewidth=1, label="true", zorder=3)
+        points = {"color": NETWORK_COLOURS[network], "linestyle": "", "marker": ".", "rasterized": True}
+        upper.plot(x, one.predicted.values.ravel(), markersize=2.5, alpha=0.35, label="predicted", **points)
+        lower.plot(x, errors, markersize=2, alpha=0.35, **points)
+        r2 = mean_interval(one.unseen_r2)
+        upper.set_title(f"{network}: R² = {r2.estimate:.4f}")
+        for axes in (upper, lower):
+            for ends in ((-10, -8), (8, 10)):
+                axes.axvspan(*ends, color="#f0f0f0", zorder=0, linewidth=0)
+        lower.set_xlabel("x")
+        lower.axhline(0, color=BLACK, linewidth=0.7)
+    grid[0, 0].set_ylabel(f"y = {_label(function)}")
+    grid[1, 0].set_ylabel("error")
+    grid[0, 0].legend(markerscale=4, loc="best")
+    grid[0, 0].set_xlim(*INTERVAL)
+    return figure
+
+
+def _label(function: str) -> str:
+    return function if "x" in function and "(" in function else f"{function}(x)"
+
+
+def _count(results: xr.Dataset) -> str:
+    return f"{int(results.parameters.max()):,}"
+
+
+def tables(results: xr.Dataset) -> tuple[Table, ...]:
+    """Numbers behind the figures, one row per function and network."""
+    rows = tuple(
+        _table_row(results.sel(function=function, network=network), f"{function}, {network}")
+        for function in results.function.values.tolist()
+        for network in results.network.values.tolist()
+    )
+    header = (
+        *("function, network", "parameters", "iterations", "converged"),
+        *("settled at", "final MSE", "unseen MSE", "unseen R²"),
+    )
+    caption = (
+        f"Mean over n = {results.sizes['seed']} seeds with 95 % interval (MSE: geometric mean); iterations: "
+        "fewest to most"
+    )
+    return (Table(caption, header, rows),)
+
+
+def _table_row(one: xr.Dataset, name: str) -> tuple[str, ...]:
+    trained = one.iterations.dropna("seed").astype(int)
+    settled = mean_interval(one.settled_at)
+    return (
+        name,
+        _count(one),
+        f"{int(trained.min()):,} to {int(trained.max()):,}",
+        f"{int(one.converged.sum())} of {len(trained)}",
+        f"{settled}" + (f" (n = {settled.n})" if settled.n < len(trained) else ""),
+        str(mean_interval(one.final_loss, log=True)),
+        str(mean_interval(one.unseen_loss, log=True)),
+        str(mean_interval(one.unseen_r2)),
+    )
+
+
+EXPERIMENT = Experiment(
+    name=NAME,
+    title="E1. Function fitting",
+    question="Does a deep network fit a function better than a shallow one with as many parameters?",
+    uses_images=False,
+    settings=settings,
+    measure=measure,
+    definitions=DEFINITIONS,
+    claims=CLAIMS,
+    figures=figures,
+    tables=tables,
+)

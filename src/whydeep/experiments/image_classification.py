@@ -1,0 +1,339 @@
+"""E2. Deep against shallow: classifying images with the same number of parameters."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MatplotlibFigure
+
+from whydeep.claims import Claim, Test, mean_interval
+from whydeep.data import Dataset
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
+from whydeep.networks import MLP, parameter_count, widths_for_budget
+from whydeep.population import Adam, CrossEntropy, Evaluator, Population, Samples, Stream, Training
+from whydeep.report.style import NETWORK_COLOURS, NETWORK_LINES, draw_band, frame, new_figure
+from whydeep.runs import Context
+
+NAME = "image-classification"
+
+# ---------------------------------------------------------------------------------------------------------
+# Design
+
+REPORTED_WIDTHS = {  # for images of 28 x 28 in ten classes
+    "shallow": (784, 30, 10),
+    "medium": (784, 25, 60, 38, 10),
+    "deep": (784, 20, 40, 60, 50, 30, 10),
+}
+EPOCHS = {"smoke": 2, "quick": 20, "full": 80}
+TRAIN_IMAGES = {"smoke": 2000, "quick": 60_000, "full": 60_000}
+TEST_IMAGES = {"smoke": 1000, "quick": 10_000, "full": 10_000}
+LAST_EPOCHS = 10
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One network on one data set."""
+
+    network: str
+    widths: tuple[int, ...]
+    epochs: int
+    train_images: int
+    test_images: int
+    batch_size: int = 50
+    learning_rate: float = 1e-3
+
+    @property
+    def name(self) -> str:
+        """The network."""
+        return self.network
+
+    @property
+    def coordinates(self) -> dict[str, str | float]:
+        """Where it lies in the results."""
+        return {"network": self.network}
+
+    @property
+    def cost(self) -> float:
+        """Predicted seconds for one seed on one core."""
+        evaluated = (self.train_images + self.test_images) / 1000
+        return self.epochs * (
+            training_seconds(self.widths, self.batch_size, self.train_images / self.batch_size)
+            + training_seconds(self.widths, 1000, evaluated) / 3
+        )
+
+
+def settings(plan: Plan) -> tuple[Setting, ...]:
+    """The three networks of the report; for other images three networks of the same budget."""
+    return tuple(
+        Setting(
+            network=network,
+            widths=_widths(widths, plan),
+            epochs=EPOCHS[plan.scale],
+            train_images=min(plan.train_images, TRAIN_IMAGES[plan.scale]),
+            test_images=min(plan.test_images, TEST_IMAGES[plan.scale]),
+            batch_size=min(50, plan.train_images),
+        )
+        for network, widths in REPORTED_WIDTHS.items()
+    )
+
+
+def _widths(reported: tuple[int, ...], plan: Plan) -> tuple[int, ...]:
+    if (plan.features, plan.classes) == (reported[0], reported[-1]):
+        return reported
+    budget = parameter_count(REPORTED_WIDTHS["shallow"])
+    smallest = parameter_count((plan.features, *(1,) * (len(reported) - 2), plan.classes))
+    return widths_for_budget(len(reported) - 2, plan.features, plan.classes, max(budget, 20 * smallest))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Measurement
+
+
+def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Dataset:
+    """Train one network per seed; after every epoch, evaluate on all training and test images."""
+    images: Dataset = context.source.load().subset(setting.train_images, setting.test_images)
+    train = Samples(images.train_inputs, images.train_labels)
+    test = Samples(images.test_inputs, images.test_labels)
+    inits = [Stream(context.root_seed, NAME, setting.name, seed, "init") for seed in seeds]
+    orders = [Stream(context.root_seed, NAME, "", seed, "order") for seed in seeds]  # shared by networks
+    population = Population.initialise(lambda: MLP(setting.widths), inits, device=context.device)
+    training = Training(
+        population,
+        train,
+        objective=CrossEntropy(),
+        optimizer=Adam(setting.learning_rate),
+        batch_size=setting.batch_size,
+        orders=orders,
+    )
+    evaluators = {
+        "train": Evaluator(population, train, CrossEntropy()),
+        "test": Evaluator(population, test, CrossEntropy()),
+    }
+    measured: dict[str, list[np.ndarray]] = {name: [] for name in ATTRIBUTES}
+    for epoch in range(1, setting.epochs + 1):
+        training.run_epoch()
+        for split, evaluate in evaluators.items():
+            evaluation = evaluate()
+            assert evaluation.accuracy is not None
+            measured[f"{split}_loss"].append(evaluation.loss.cpu().numpy())
+            measured[f"{split}_accuracy"].append(evaluation.accuracy.cpu().numpy())
+        context.progress(epoch / setting.epochs)
+    diverged = training.diverged_at.cpu().numpy()
+    return xr.Dataset(
+        {
+            name: (("seed", "epoch"), np.stack(values, axis=1), ATTRIBUTES[name])
+            for name, values in measured.items()
+        }
+        | {
+            "parameters": ("seed", np.full(len(seeds), float(population.size)), {"long_name": "weights and biases"}),
+            "diverged_at": ("seed", np.where(diverged < 0, np.nan, diverged), {"long_name": "first step whose loss is not finite"}),
+        },
+        coords={"seed": list(seeds), "epoch": np.arange(1, setting.epochs + 1)},
+    )  # fmt: skip
+
+
+ATTRIBUTES = {
+    "train_loss": {"long_name": "cross entropy on all training images", "units": "nat"},
+    "train_accuracy": {"long_name": "share of training images classified right"},
+    "test_loss": {"long_name": "cross entropy on all test images", "units": "nat"},
+    "test_accuracy": {"long_name": "share of test images classified right"},
+}
+
+DEFINITIONS = {
+    "Training loss": "mean cross entropy over the whole training set, in nats, with the parameters that the "
+    "network has at the end of the epoch; not the average over the batches of the epoch.",
+    "Accuracy": "share of images whose largest output is at the true class.",
+    "Last epochs": f"the last {LAST_EPOCHS} epochs, or all where there are fewer.",
+    "Relative change": "slope of a straight line through the logarithm of the training loss over the last epochs, "
+    "times their number; the spread is the standard deviation around that line.",
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Claims
+
+
+def _last(values: xr.DataArray) -> xr.DataArray:
+    return values.isel(epoch=slice(-LAST_EPOCHS, None))
+
+
+def _trend(loss: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Relative change over the last epochs, and the spread around it, of a loss [..., epoch]."""
+    logs = np.log(_last(loss))
+    epochs = logs.epoch - logs.epoch.mean()
+    slope = (logs * epochs).sum("epoch") / (epochs**2).sum()
+    residuals = logs - logs.mean("epoch") - slope * epochs
+    return np.expm1(slope * logs.sizes["epoch"]), residuals.std("epoch")
+
+
+def _test_difference(results: xr.Dataset, network: str, other: str) -> xr.DataArray:
+    accuracy = _last(results.test_accuracy).mean("epoch")
+    return accuracy.sel(network=network, drop=True) - accuracy.sel(network=other, drop=True)
+
+
+CLAIMS = (
+    Claim(
+        "C6",
+        "Training has converged after about 80 epochs; noise remains.",
+        (
+            Test(
+                "relative change of the training loss over the last epochs",
+                lambda r: _trend(r.train_loss)[0],
+                low=-0.1,
+                high=0.1,
+            ),
+            Test(
+                "spread of the logarithm of the training loss over the last epochs",
+                lambda r: _trend(r.train_loss)[1],
+                low=0.01,
+            ),
+        ),
+    ),
+    Claim(
+        "C7",
+        "Training accuracy is above test accuracy for all three networks.",
+        (
+            Test(
+                "training minus test accuracy, mean over the last epochs",
+                lambda r: _last(r.train_accuracy - r.test_accuracy).mean("epoch"),
+                low=0,
+            ),
+        ),
+    ),
+    Claim(
+        "C8",
+        "The medium network is best on test images.",
+        (
+            Test(
+                "test accuracy, medium minus shallow, mean over the last epochs",
+                lambda r: _test_difference(r, "medium", "shallow"),
+                low=0,
+            ),
+            Test(
+                "test accuracy, medium minus deep, mean over the last epochs",
+                lambda r: _test_difference(r, "medium", "deep"),
+                low=0,
+            ),
+        ),
+    ),
+    Claim(
+        "C9",
+        "99 % on training images, a plateau of 95-96 % on test images.",
+        (
+            Test("final training accuracy", lambda r: r.train_accuracy.isel(epoch=-1, drop=True), low=0.99),
+            Test(
+                "test accuracy, mean over the last epochs",
+                lambda r: _last(r.test_accuracy).mean("epoch"),
+                low=0.95,
+                high=0.97,
+            ),
+        ),
+    ),
+)
+
+# ---------------------------------------------------------------------------------------------------------
+# Figures and tables
+
+
+def figures(results: xr.Dataset) -> tuple[Figure, ...]:
+    """Learning curves, and accuracies on training and test images."""
+    n, data = results.sizes["seed"], results.attrs["dataset"]
+    return (
+        Figure(
+            "figure-05",
+            f"Figure 5. Learning curves, {data}",
+            f"Cross entropy on all training images after each epoch: geometric mean over n = {n} seeds with its "
+            "95 % interval (t on the logarithm). Look at whether the curves still fall at the end.",
+            f"Line chart of the training loss of three networks on {data}, per epoch.",
+            lambda: _draw_learning_curves(results),
+        ),
+        Figure(
+            "figure-06",
+            f"Figure 6. Accuracy on training and test images, {data}",
+            f"Mean over n = {n} seeds with its 95 % interval (t). Look at the distance between the left and the "
+            "right panel, and at the order of the networks on the right.",
+            f"Two line charts of the accuracy of three networks on training and test images of {data}, per epoch.",
+            lambda: _draw_accuracies(results),
+        ),
+    )
+
+
+def _draw_curves(axes: Axes, results: xr.Dataset, variable: str, *, log: bool) -> None:
+    epochs = results.epoch.values
+    for network in results.network.values.tolist():
+        one = results.sel(network=network)
+        draw_band(
+            axes,
+            epochs,
+            one[variable].transpose("seed", "epoch").values,
+            label=f"{network} ({int(one.parameters.max()):,} parameters)",
+            colour=NETWORK_COLOURS[network],
+            line=NETWORK_LINES[network],
+            log=log,
+            markers=len(epochs) < 5,
+        )
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _draw_learning_curves(results: xr.Dataset) -> MatplotlibFigure:
+    figure = new_figure()
+    axes = figure.subplots()
+    _draw_curves(axes, results, "train_loss", log=True)
+    frame(axes, results.train_loss)
+    axes.set(yscale="log", ylabel="training loss (cross entropy, nat)", title=results.attrs["dataset"])
+    axes.legend()
+    return figure
+
+
+def _draw_accuracies(results: xr.Dataset) -> MatplotlibFigure:
+    figure = new_figure(9.6, 4.2)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, split in ((left, "train"), (right, "test")):
+        _draw_curves(axes, results, f"{split}_accuracy", log=False)
+        axes.set_title({"train": "training images", "test": "test images"}[split])
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+    left.set_ylabel(f"accuracy, {results.attrs['dataset']}")
+    right.legend(loc="lower right")
+    return figure
+
+
+def tables(results: xr.Dataset) -> tuple[Table, ...]:
+    """Numbers behind the figures, one row per network."""
+    final = results.isel(epoch=-1)
+    rows = tuple(
+        (
+            network,
+            f"{int(one.parameters.max()):,}",
+            str(mean_interval(one.train_loss, log=True)),
+            str(mean_interval(one.test_loss, log=True)),
+            str(mean_interval(one.train_accuracy)),
+            str(mean_interval(one.test_accuracy)),
+            str(mean_interval(_last(results.sel(network=network).test_accuracy).mean("epoch"))),
+        )
+        for network in results.network.values.tolist()
+        for one in [final.sel(network=network)]
+    )
+    header = (
+        *("network", "parameters", "training loss", "test loss"),
+        *("training accuracy", "test accuracy", "test accuracy, last epochs"),
+    )
+    caption = (
+        f"After {int(final.epoch)} epochs: mean over n = {results.sizes['seed']} seeds with 95 % interval "
+        "(losses: geometric mean)"
+    )
+    return (Table(caption, header, rows),)
+
+
+EXPERIMENT = Experiment(
+    name=NAME,
+    title="E2. Image classification",
+    question="Does a deep network classify images better than a shallow one with as many parameters?",
+    uses_images=True,
+    settings=settings,
+    measure=measure,
+    definitions=DEFINITIONS,
+    claims=CLAIMS,
+    figures=figures,
+    tables=tables,
+)

@@ -1,0 +1,50 @@
+"""From the units of an experiment to one data set with named dimensions."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+Coordinates = Mapping[str, str | float]
+
+
+def combine(parts: Sequence[tuple[Coordinates, xr.Dataset]], seeds: Sequence[int]) -> xr.Dataset:
+    """Put settings side by side: every coordinate of a setting becomes a dimension.
+
+    Args:
+        parts: coordinates of a setting, and what was measured there [seed, ...]; parts in the order in
+            which their labels shall lie.
+        seeds: all seeds that were asked for; missing ones, and combinations of coordinates that have no
+            part, are not-a-number.
+    """
+    aligned = [(coordinates, one.reindex(seed=list(seeds))) for coordinates, one in parts]
+    names = list(parts[0][0])
+    combined = _concat(aligned, names)
+    labels = {name: list(dict.fromkeys(coordinates[name] for coordinates, _ in parts)) for name in names}
+    combined = combined.reindex(labels)
+    for name in combined.data_vars:
+        if combined[name].dtype == object:
+            raise TypeError(f"{name} is not a number in every unit: measure floats")
+    return combined.transpose(*names, "seed", ...)
+
+
+def _concat(parts: Sequence[tuple[Coordinates, xr.Dataset]], names: Sequence[str]) -> xr.Dataset:
+    if not names:
+        (only,) = parts
+        return only[1]
+    first, *others = names
+    labels = list(dict.fromkeys(coordinates[first] for coordinates, _ in parts))
+    pieces = [
+        _concat([(coordinates, one) for coordinates, one in parts if coordinates[first] == label], others)
+        for label in labels
+    ]
+    return xr.concat(
+        pieces,
+        dim=xr.DataArray(labels, dims=first, name=first),
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="outer",
+        combine_attrs="override",
+        fill_value=np.nan,
+    )

@@ -1,0 +1,250 @@
+"""Run experiments: settings to jobs, units to results, results to figures and a report."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import xarray as xr
+
+from whydeep.data import Dataset, Source, locate, target_function
+from whydeep.errors import SettingError, near_names
+from whydeep.experiments import EXPERIMENTS
+from whydeep.experiments.experiment import SCALES, Experiment, Plan, Scale
+from whydeep.experiments.presentation import draw_figures, estimates_text, write_report
+from whydeep.experiments.results import combine
+from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run is asked for; the fields are those of the command line.
+
+    Raises:
+        SettingError: an unknown experiment, scale or device, or a number below one.
+    """
+
+    experiments: tuple[str, ...] = ()
+    scale: Scale = "quick"
+    seeds: int = 5
+    dataset: str | None = None
+    data_dir: Path | None = None
+    functions: tuple[str, ...] = ("arcsinh", "cos")
+    out: Path = Path("runs/study")
+    device: str = "auto"
+    workers: int = 0
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.experiments:
+            if name not in EXPERIMENTS:
+                raise SettingError(f"no experiment is called {name!r}: {near_names(name, EXPERIMENTS)}")
+        if self.scale not in SCALES:
+            raise SettingError(f"no scale is called {self.scale!r}: {near_names(self.scale, SCALES)}")
+        if self.seeds < 1:
+            raise SettingError(f"--seeds must be 1 or more, not {self.seeds}")
+        if self.workers < 0:
+            raise SettingError(f"--workers must be 0 (as many as there are cores) or more, not {self.workers}")
+        if not self.functions:
+            raise SettingError("--functions needs at least one function of x")
+        for function in self.functions:
+            target_function(function)
+
+
+def run_study(request: Request) -> Outcome:
+    """Run what is missing in the folder, and write results, figures and the report.
+
+    Returns how it ended; what was finished is kept whatever happens.
+
+    Raises:
+        DataError: a data set that was asked for is not there.
+        RunError: the folder holds other things, or another process uses it.
+    """
+    device = _device(request.device)
+    experiments = [EXPERIMENTS[name] for name in request.experiments or EXPERIMENTS]
+    source, images = None, None
+    if any(experiment.uses_images for experiment in experiments):
+        source = locate(request.dataset, request.data_dir)
+        images = source.load()
+    elif request.dataset:
+        source = locate(request.dataset, request.data_dir)  # a wrong name is an error all the same
+    _say(_headline(request, experiments, images, device))
+    plan = _plan(request, images)
+    workers = request.workers or (1 if device == "cuda" else os.cpu_count() or 1)
+    seeds = tuple(range(request.seeds))
+    jobs = _jobs(experiments, plan, seeds, images, device)
+    folder = RunFolder(request.out)
+    with (
+        folder.claim(fresh=request.fresh),
+        Manifest(
+            folder,
+            configuration=_configuration(request, experiments, source, images),
+            seeds=seeds,
+            device=_device_name(device),
+        ) as manifest,
+    ):
+        context = Context(device=device, source=source)
+        shared = _share_out(jobs, workers) if device == "cpu" else jobs
+        outcome = execute(shared, folder, context, workers=workers)
+        manifest.add(outcome)
+        for experiment in experiments:
+            own = [job for job in jobs if job.experiment == experiment.name]
+            _write_results(folder, experiment, own, seeds, request.scale, images)
+            draw_figures(folder, experiment)
+    write_report(folder)
+    for experiment in experiments:
+        _say(estimates_text(folder, experiment))
+    _say(_closing(outcome, folder))
+    return outcome
+
+
+def _say(text: str) -> None:
+    if text:
+        print(text, flush=True)
+
+
+def _device(asked: str) -> str:
+    if asked not in ("auto", "cpu", "cuda"):
+        raise SettingError(f"no device is called {asked!r}: {near_names(asked, ('auto', 'cpu', 'cuda'))}")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise SettingError("--device cuda needs a CUDA GPU that PyTorch can use, and there is none: give cpu")
+    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _device_name(device: str) -> str:
+    return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else device
+
+
+def _plan(request: Request, images: Dataset | None) -> Plan:
+    functions = tuple(dict.fromkeys(request.functions))
+    if images is None:
+        return Plan(request.scale, functions)
+    return Plan(
+        request.scale,
+        functions,
+        features=images.features,
+        classes=images.classes,
+        train_images=len(images.train_labels),
+        test_images=len(images.test_labels),
+    )
+
+
+def _jobs(
+    experiments: Sequence[Experiment], plan: Plan, seeds: tuple[int, ...], images: Dataset | None, device: str
+) -> list[Job]:
+    """One job per setting, with all seeds."""
+    return [
+        Job(
+            experiment.name,
+            setting,
+            seeds,
+            experiment.measure,
+            digest(
+                experiment.name,
+                setting,
+                revision=experiment.revision,
+                device=device,
+                root_seed=0,
+                data=images.fingerprint if experiment.uses_images and images else None,
+            ),
+        )
+        for experiment in experiments
+        for setting in experiment.settings(plan)
+    ]
+
+
+def _share_out(jobs: Sequence[Job], workers: int) -> list[Job]:
+    """Split the seeds of jobs that are too long for all workers to be busy until the end.
+
+    A job takes at most half of a worker's fair share; how seeds are split never changes their numbers.
+    """
+    limit = sum(job.cost for job in jobs) / (2 * workers)
+    shared = []
+    for job in jobs:
+        pieces = min(len(job.seeds), max(1, round(job.cost / limit + 0.49))) if workers > 1 else 1
+        bounds = [len(job.seeds) * piece // pieces for piece in range(pieces + 1)]
+        shared += [
+            Job(job.experiment, job.setting, job.seeds[start:stop], job.measure, job.digest)
+            for start, stop in zip(bounds, bounds[1:], strict=False)
+        ]
+    return shared
+
+
+def _configuration(
+    request: Request, experiments: Sequence[Experiment], source: Source | None, images: Dataset | None
+) -> dict[str, object]:
+    return {
+        "experiments": [experiment.name for experiment in experiments],
+        "scale": request.scale,
+        "seeds": request.seeds,
+        "functions": list(request.functions),
+        "dataset": images.name if images else None,
+        "dataset_origin": images.origin if images else None,
+        "dataset_fingerprint": images.fingerprint if images else None,
+        "dataset_asked_for": request.dataset,
+        "notice": images.notice if images else "",
+        "root_seed": 0,
+    }
+
+
+def _write_results(
+    folder: RunFolder,
+    experiment: Experiment,
+    jobs: Sequence[Job],
+    seeds: tuple[int, ...],
+    scale: Scale,
+    images: Dataset | None,
+) -> None:
+    """Combine what is on disk; nothing is written while no unit is there."""
+    there = [(job, [seed for seed in job.seeds if seed not in folder.missing(job)]) for job in jobs]
+    units = hashlib.sha256(repr([(job.digest, there_seeds) for job, there_seeds in there]).encode()).hexdigest()
+    missing = [job.setting.name for job, there_seeds in there if len(there_seeds) < len(seeds)]
+    if not any(there_seeds for _, there_seeds in there):
+        return
+    if folder.results(experiment.name).exists():
+        if folder.read_results(experiment.name).attrs.get("units") == units:
+            return
+    parts = [(job.setting.coordinates, folder.load(job)) for job, there_seeds in there if there_seeds]
+    results = combine(parts, seeds)
+    results.attrs = {
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "scale": scale,
+        "dataset": images.name if experiment.uses_images and images else "",
+        "dataset_origin": images.origin if experiment.uses_images and images else "",
+        "notice": images.notice if experiment.uses_images and images else "",
+        "missing": ", ".join(missing),
+        "definitions": "\n".join(f"{term}: {text}" for term, text in experiment.definitions.items()),
+        "units": units,
+    }
+    folder.write_results(experiment.name, results)
+
+
+def _headline(
+    request: Request, experiments: Sequence[Experiment], images: Dataset | None, device: str
+) -> str:
+    names = ", ".join(experiment.name for experiment in experiments)
+    lines = [f"whydeep: {names} at {request.scale} scale, {request.seeds} seeds, on {_device_name(device)}"]
+    if images:
+        count = f"{len(images.train_labels):,} training and {len(images.test_labels):,} test images"
+        lines.append(f"images: {images.name} ({count}), {images.origin}")
+        if images.notice:
+            lines.append(f"NOTICE: {images.notice}")
+    return "\n".join(lines)
+
+
+def _closing(outcome: Outcome, folder: RunFolder) -> str:
+    lines = [
+        f"FAILED: {failure.experiment} {failure.setting}, seeds {failure.seeds}: {failure.message} "
+        f"(see {folder.path / failure.log})"
+        for failure in outcome.failures
+    ]
+    if outcome.interrupted:
+        lines.append(f"interrupted: {outcome.finished} units finished and kept; run the same command to go on")
+    lines.append(f"{outcome.finished} units measured, {outcome.skipped} were there already")
+    if folder.report.exists():
+        lines.append(f"report: {folder.report}")
+    return "\n".join(lines)

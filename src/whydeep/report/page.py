@@ -1,0 +1,131 @@
+"""The report: one HTML file that holds everything it shows and loads nothing.
+
+An experiment hands over plain text, tables and drawings; how they look is decided here and in templates/.
+"""
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from whydeep.errors import RunError
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row names the row, and `numeric` are the right-aligned columns."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing: its anchor, its title ("Figure 1. ..."), what to look at, its alt text, and the SVG file."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One experiment; `name` is its anchor, `data_file` is relative to the report, `missing` is a warning."""
+
+    name: str
+    title: str
+    question: str
+    paragraphs: tuple[str, ...]
+    tables: tuple[Table, ...]
+    figures: tuple[Figure, ...]
+    definitions: tuple[tuple[str, str], ...]
+    data_file: str
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report; `facts` are (label, value), `notices` are what a reader must know first."""
+
+    title: str
+    lead: str
+    facts: tuple[tuple[str, str], ...]
+    notices: tuple[str, ...]
+    sections: tuple[Section, ...]
+    command: str
+    references: tuple[str, ...]
+
+
+def render(page: Page) -> str:
+    """Return the report as one HTML document; equal pages give equal documents.
+
+    Every text is escaped; only the drawings are trusted.
+
+    Raises:
+        RunError: a drawing is not SVG.
+    """
+    return _environment().get_template("page.html").render(page=page)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("whydeep.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["drawing"] = _drawing
+    return environment
+
+
+def _drawing(figure: Figure) -> Markup:
+    """Return a figure's SVG as an element of the page.
+
+    Drawings in one page share its identifiers and its style sheet. So each identifier is prefixed by the
+    figure's name, as is each reference to one; the drawing's style sheet, which would apply to the whole
+    page, is dropped (page.css has its rule); and so are the namespaces, which HTML implies. The drawing
+    scales with the page, up to the size at which it was drawn.
+    """
+    try:
+        root = ET.fromstring(figure.svg)
+    except ET.ParseError as error:
+        raise RunError(f"the drawing of {figure.name} is not SVG ({error}): draw the figure again") from None
+    for parent in list(root.iter()):
+        for child in [child for child in parent if _local(child.tag) in ("metadata", "style")]:
+            parent.remove(child)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        attributes = {_local(key): value for key, value in element.attrib.items()}
+        element.attrib.clear()
+        element.attrib.update({key: _own(key, value, figure.name) for key, value in attributes.items()})
+    width = root.attrib.pop("width", "100%")
+    root.attrib.pop("height", None)
+    root.attrib.pop("version", None)
+    root.attrib.update({"role": "img", "aria-label": figure.alt, "style": f"max-width: {width}"})
+    title = ET.Element("title")
+    title.text = figure.title
+    root.insert(0, title)
+    return Markup(ET.tostring(root, encoding="unicode"))
+
+
+def _local(name: str) -> str:
+    """Drop the namespace: "{http://www.w3.org/1999/xlink}href" is "href", which browsers prefer today."""
+    return name.rpartition("}")[2]
+
+
+def _own(key: str, value: str, name: str) -> str:
+    """Make an attribute's identifiers the figure's own; a dot keeps the prefixes of any two names apart."""
+    if key == "id":
+        return f"{name}.{value}"
+    if key == "href":
+        return f"#{name}.{value[1:]}" if value.startswith("#") else re.sub(r"\s", "", value)
+    return re.sub(r"""url\((["']?)#""", rf"url(\1#{name}.", value)

@@ -1,0 +1,114 @@
+"""One look for all figures.
+
+The palette is Okabe and Ito's (2008), which colour-blind readers can tell apart; line styles differ too, so
+that print in grey stays readable. A network has the same colour in every figure.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from whydeep.claims import interval_band
+
+BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#aa4499"
+SKY, ORANGE, BLACK, GREY = "#56b4e9", "#e69f00", "#1a1a1a", "#767676"
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
+LINE_STYLES = ("-", (0, (5, 1.5)), (0, (4, 1.2, 1, 1.2)), (0, (1.2, 1.2)), "-", (0, (5, 1.5)))
+
+MOST_POINTS = 700
+
+NETWORK_COLOURS = {"shallow": BLUE, "medium": VERMILION, "deep": GREEN}
+NETWORK_LINES = {"shallow": LINE_STYLES[0], "medium": LINE_STYLES[1], "deep": LINE_STYLES[2]}
+
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": mpl.cycler(color=PALETTE),
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.6,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "whydeep",
+    "path.simplify": True,
+    "path.simplify_threshold": 0.5,
+}
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Draw with the one style inside, and leave matplotlib as it was."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width: float = 7.2, height: float = 4.2) -> Figure:
+    """Return an empty figure, sizes in inches; it belongs to no window and needs no screen."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def draw_band(
+    axes: Axes,
+    x: ArrayLike,
+    values: ArrayLike,
+    *,
+    label: str,
+    colour: str,
+    line: str | tuple = "-",
+    log: bool = False,
+    markers: bool = False,
+) -> None:
+    """Draw the mean over seeds of values [seed, point], with its 95 % interval as a band.
+
+    With `log` both are computed on the logarithm (geometric mean), as for losses. Long curves are thinned
+    to every k-th point, at most `MOST_POINTS`: more than a screen can show only makes files large.
+    """
+    thin = slice(None, None, -(-np.shape(values)[1] // MOST_POINTS))
+    x = np.asarray(x)[thin]
+    low, mean, high = interval_band(np.asarray(values)[:, thin], log=log)
+    axes.plot(x, mean, color=colour, linestyle=line, label=label, marker="o" if markers else None, markersize=4)
+    if np.isfinite(low).any():
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def frame(axes: Axes, values: ArrayLike) -> None:
+    """Set the limits of a logarithmic y axis to the values of all seeds; bands of few seeds may go beyond."""
+    positive = np.asarray(values)[np.asarray(values) > 0]
+    if positive.size:
+        low, high = float(positive.min()), float(positive.max())
+        axes.set_ylim(low / (high / low) ** 0.05 / 1.1, high * (high / low) ** 0.05 * 1.1)
+
+
+def notice(figure: Figure, text: str) -> None:
+    """Write a notice above everything else, in the figure itself."""
+    if text:
+        figure.text(0.5, 1.02, text, ha="center", va="bottom", fontsize=8.5, color=VERMILION, wrap=True)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as `path`.svg and `path`.png; equal figures give equal files."""
+    svg = {"metadata": {"Date": None, "Creator": None}, "bbox_inches": "tight"}
+    with figure_style():
+        figure.savefig(path.with_suffix(".svg"), **svg)
+        figure.savefig(path.with_suffix(".png"), dpi=160, bbox_inches="tight", metadata={"Software": None})

@@ -1,0 +1,44 @@
+"""How work is run and kept: folders that can be continued, and processes that may be interrupted.
+
+unit       the smallest thing that is kept: one setting of one experiment for one seed; its digest
+schedule   which units are missing, longest first, failures and interruptions survived
+workers    the processes that train, one thread each
+interrupt  Ctrl-C and termination as a question that is asked between two steps
+folder     what a run writes, and where
+netcdf     a data set as the bytes of a netCDF4 file, the same bytes every time
+atomic     files that are either whole or not there
+lock       one process a folder
+manifest   what was run, with what, when, and how it ended
+progress   how far a job is, and how long the rest takes
+display    progress for people: bars on a terminal, lines elsewhere
+"""
+
+from whydeep.runs.atomic import write_atomically
+from whydeep.runs.display import BarDisplay, Display, LineDisplay, choose_display
+from whydeep.runs.folder import RunFolder
+from whydeep.runs.manifest import Manifest, read_manifest
+from whydeep.runs.progress import Estimator, Snapshot, format_duration
+from whydeep.runs.schedule import Failure, Outcome, Timing, execute
+from whydeep.runs.unit import Context, Job, Setting, digest
+
+__all__ = [
+    "BarDisplay",
+    "Context",
+    "Display",
+    "Estimator",
+    "Failure",
+    "Job",
+    "LineDisplay",
+    "Manifest",
+    "Outcome",
+    "RunFolder",
+    "Setting",
+    "Snapshot",
+    "Timing",
+    "choose_display",
+    "digest",
+    "execute",
+    "format_duration",
+    "read_manifest",
+    "write_atomically",
+]

@@ -1,0 +1,109 @@
+"""The processes that train: one thread each, deaf to Ctrl-C, and never left behind."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from whydeep.runs import netcdf
+from whydeep.runs.progress import ProgressFile
+from whydeep.runs.unit import Context, Job, split_seeds
+
+# OpenMP reads these when torch is loaded, so they must be there before the process starts. Threads that
+# wait by spinning slow a busy machine down by orders of magnitude.
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "THP_MEM_ALLOC_ENABLE": "1",  # large pages: batches are gathered from a large tensor a fifth faster
+}
+
+
+def perform(job: Job, context: Context, progress: Path) -> tuple[dict[int, bytes], float]:
+    """Measure a job; return the finished netCDF4 file of each seed, and the seconds it took.
+
+    The files come back as bytes, so a worker needs no part of the run folder's file system.
+    """
+    report = ProgressFile(progress)
+    report(0.0)
+    start = time.perf_counter()
+    measured = job.measure(job.setting, job.seeds, replace(context, progress=report))
+    files = {seed: netcdf.to_bytes(unit) for seed, unit in split_seeds(job, measured).items()}
+    return files, time.perf_counter() - start
+
+
+class Workers(Executor):
+    """A pool of processes that is made anew when one of them dies.
+
+    What was in flight at a death still ends in BrokenProcessPool; what is submitted afterwards runs.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool = self._new_pool()
+
+    def submit(self, function: Callable, /, *arguments: Any, **options: Any) -> Future:
+        """Run a function in a worker; processes start when they are first needed."""
+        with _worker_surroundings():
+            try:
+                return self._pool.submit(function, *arguments, **options)
+            except BrokenProcessPool:
+                self.kill()
+                self._pool = self._new_pool()
+                return self._pool.submit(function, *arguments, **options)
+
+    def kill(self) -> None:
+        """End the workers at once, whatever they do; they can't be used again."""
+        # A pool that breaks while it starts a worker forgets that worker, and would wait for it for ever. So
+        # processes are ended by name (kill_workers() exists only from Python 3.14 on).
+        for process in list((self._pool._processes or {}).values()):
+            process.kill()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        spawn = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._count, mp_context=spawn, initializer=_start_worker)
+
+
+@contextmanager
+def _worker_surroundings() -> Iterator[None]:
+    """Set what a process that starts now inherits: its environment, and Ctrl-C held back until it is ready.
+
+    Here Ctrl-C arrives a moment later; in the worker, _start_worker drops it.
+    """
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
+    can_mask = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_mask else set()
+    try:
+        yield
+    finally:
+        if can_mask:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and never outlive it, even when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

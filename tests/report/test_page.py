@@ -1,0 +1,257 @@
+"""The report as a document: well formed, self-contained, escaped, accessible, and the same every time."""
+
+import io
+import itertools
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import pytest
+from matplotlib.figure import Figure as Drawing
+
+from whydeep.errors import RunError
+from whydeep.report.page import Figure, Page, Section, Table, render
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+HOSTILE = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }}"
+
+
+def draw(fonttype: str = "path") -> str:
+    """Return real matplotlib output with all that carries identifiers: clips, markers, hatches, glyphs, an image."""
+    with mpl.rc_context({"svg.fonttype": fonttype, "svg.hashsalt": "test"}):
+        drawing = Drawing(figsize=(4, 3))
+        axes = drawing.add_subplot(title=r"loss < $10^{-3}$ & falling", xlabel="iteration")
+        axes.plot([1, 2, 3], marker="o", label="shallow")
+        axes.bar([0, 1], [1, 2], hatch="//")
+        axes.imshow([[0, 1], [1, 0]])
+        axes.legend()
+        file = io.StringIO()
+        drawing.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def figure(name: str = "figure-01", svg: str | None = None) -> Figure:
+    return Figure(
+        name, "Figure 1. Training error.", "The band is the interval.", "Three falling curves.", svg or draw()
+    )
+
+
+TABLE = Table(
+    "Final errors", ("network", "MSE", "remark"), (("shallow", "0.1", "a"), ("deep", "0.2", "b")), (1,)
+)
+SECTION = Section(
+    "function-fitting",
+    "E1. Function fitting",
+    "Does depth help?",
+    ("First paragraph.", "Second paragraph."),
+    (TABLE,),
+    (figure(), figure("figure-02")),
+    (("Converged", "the loss stays low"),),
+    "results/function-fitting.nc",
+)
+PAGE = Page(
+    "How networks train",
+    "Populations of networks.",
+    (("Scale", "quick"), ("Seeds", "n = 5")),
+    (),
+    (SECTION,),
+    "whydeep run --scale quick",
+    ("Kingma and Ba (2015). https://arxiv.org/abs/1412.6980",),
+)
+
+
+def with_section(**changes: object) -> Page:
+    return replace(PAGE, sections=(replace(SECTION, **changes),))
+
+
+class Document(HTMLParser):
+    """All elements as (tag, attributes) and all text; unbalanced tags fail."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        assert "svg" in self._open, f"<{tag}/> is HTML's only inside a drawing"
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def ids(self) -> list[str]:
+        return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
+
+    @property
+    def references(self) -> list[str]:
+        found = []
+        for _, attributes in self.elements:
+            found += attributes.get("aria-labelledby", "").split()
+            found += [attributes["href"][1:]] if attributes.get("href", "").startswith("#") else []
+            for value in attributes.values():
+                found += re.findall(r"url\([\"']?#([^\"')]+)", value or "")
+        return found
+
+
+@pytest.mark.parametrize("fonttype", ["none", "path"])
+def test_identifiers_are_unique_and_references_resolve(fonttype):
+    svg = draw(fonttype)
+    document = Document(render(with_section(figures=(figure(svg=svg), figure("figure-02", svg)))))
+    assert len(set(document.ids)) == len(document.ids)
+    assert set(document.references) <= set(document.ids)
+    drawn = [reference for reference in document.references if reference.startswith("figure-02.")]
+    assert len(drawn) == len(re.findall(r"url\(#|href=\"#", svg))
+
+
+@pytest.mark.parametrize("fonttype", ["none", "path"])
+def test_a_drawing_keeps_its_shapes_and_its_text(fonttype):
+    svg = draw(fonttype)
+    html = render(with_section(figures=(figure(svg=svg),)))
+    document = Document(html)
+    for tag in ("path", "use", "image", "text", "tspan", "pattern"):
+        assert len(document.all(tag)) == len(re.findall(rf"<{tag}\b", svg)), tag
+    (image,) = document.all("image")
+    assert re.fullmatch(r"data:image/png;base64,[\w+/=]+", image["href"])
+    assert ("iteration" in document.text) == (fonttype == "none")
+
+
+def test_a_drawing_scales_and_is_described():
+    html = render(PAGE)
+    for svg in Document(html).all("svg"):
+        assert svg["role"] == "img"
+        assert svg["aria-label"] == "Three falling curves."
+        assert svg["viewbox"] == "0 0 288 216"
+        assert not {"width", "height"} & set(svg)
+        assert svg["style"] == "max-width: 288pt"
+    assert html.count("<title>Figure 1. Training error.</title>") == 2
+    assert not re.search(r"<\?xml|<!DOCTYPE svg|<metadata|xmlns", html)
+
+
+def test_a_drawing_styles_nothing_but_itself():
+    assert len(Document(render(PAGE)).all("style")) == 1
+
+
+def test_nothing_is_loaded():
+    html = render(PAGE)
+    document = Document(html)
+    assert not {"script", "iframe", "object", "embed", "audio", "video"} & {
+        tag for tag, _ in document.elements
+    }
+    assert not any("src" in attributes or "srcset" in attributes for _, attributes in document.elements)
+    for tag, attributes in document.elements:
+        if tag != "a" and "href" in attributes:
+            assert re.match("#|data:", attributes["href"])
+    assert not re.search(r"@import|@font-face|url\((?![\"']?#)", html)
+    (policy,) = (meta["content"] for meta in document.all("meta") if "http-equiv" in meta)
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_hostile_text_stays_text():
+    hostile = Section(
+        "hostile",
+        HOSTILE,
+        HOSTILE,
+        (HOSTILE,),
+        (Table(HOSTILE, (HOSTILE,) * 2, ((HOSTILE,) * 2,)),),
+        (Figure("figure-01", HOSTILE, HOSTILE, HOSTILE, draw()),),
+        ((HOSTILE, HOSTILE),),
+        "javascript:alert('x') & #.nc",
+        HOSTILE,
+    )
+    page = Page(HOSTILE, HOSTILE, ((HOSTILE, HOSTILE),), (HOSTILE,), (hostile,), HOSTILE, (HOSTILE,))
+    document = Document(render(page))
+    assert not document.all("script")
+    assert document.text.count(HOSTILE) == 23
+    assert document.all("svg")[0]["aria-label"] == HOSTILE
+    assert "javascript%3Aalert%28%27x%27%29%20%26%20%23.nc" in [link["href"] for link in document.all("a")]
+
+
+def test_headings_are_ordered_and_landmarks_there():
+    document = Document(render(PAGE))
+    levels = [int(tag[1]) for tag, _ in document.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert document.all("html") == [{"lang": "en"}]
+    for landmark in ("header", "nav", "main", "footer"):
+        assert len(document.all(landmark)) == 1
+    assert document.all("a")[0]["href"] == "#main"
+
+
+def test_the_contents_lead_to_the_experiments():
+    html = render(PAGE)
+    contents = html[html.index("<nav") : html.index("</nav>")]
+    assert '<a href="#function-fitting">E1. Function fitting</a>' in contents
+    assert "incomplete" not in contents
+
+
+def test_tables_have_captions_and_scopes():
+    document = Document(render(PAGE))
+    assert len(document.all("caption")) == len(document.all("table")) == 1
+    assert [cell["scope"] for cell in document.all("th")] == ["col", "col", "col", "row", "row"]
+    assert [cell.get("class") for cell in document.all("td")] == ["number", None] * 2
+    assert document.all("th")[1]["class"] == "number"
+
+
+def test_a_section_is_in_its_order():
+    html = render(with_section(missing="Seed 3 is missing."))
+    parts = [
+        ">E1. Function fitting</h2>",
+        "Does depth help?",
+        "Seed 3 is missing.",
+        "First paragraph.",
+        "Second paragraph.",
+        'id="figure-01"',
+        "<figcaption><strong>Figure 1. Training error.</strong> The band is the interval.",
+        'id="figure-02"',
+        ">Final errors</",
+        "<h3>Definitions</h3>",
+        'href="results/function-fitting.nc"',
+    ]
+    places = [html.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+def test_notices_and_missing_units_are_seen():
+    page = replace(with_section(missing="Seed 3 is missing."), notices=("The digits stand in for MNIST.",))
+    html = render(page)
+    assert '<p class="notice"><strong>Note:</strong> The digits stand in for MNIST.</p>' in html
+    assert '<p class="notice"><strong>Incomplete:</strong> Seed 3 is missing.</p>' in html
+    assert html.index("stand in for MNIST") < html.index("<nav")
+    assert '<span class="incomplete">incomplete</span>' in html[html.index("<nav") : html.index("</nav>")]
+
+
+def test_empty_parts_leave_nothing_behind():
+    empty = Section("e", "E", "", (), (Table("No rows", ("a", "b"), ()),), (), (), "")
+    document = Document(render(Page("Title", "", (), (), (empty,), "", ())))
+    assert [tag for tag, _ in document.elements if re.fullmatch("h[1-6]", tag)] == ["h1", "h2", "h2"]
+    assert not {"table", "dl", "figure", "ol", "pre", "h3"} & {tag for tag, _ in document.elements}
+    assert "Data:" not in document.text
+    assert set(document.references) <= set(document.ids)
+
+
+def test_equal_pages_give_equal_documents():
+    assert render(PAGE) == render(with_section(figures=(figure(), figure("figure-02"))))
+
+
+@pytest.mark.parametrize("svg", ["not a drawing", "<svg><g></svg>"])
+def test_a_broken_drawing_is_named(svg):
+    with pytest.raises(RunError, match=r"the drawing of figure-07 is not SVG \(.*\): draw the figure again"):
+        render(with_section(figures=(figure("figure-07", svg),)))

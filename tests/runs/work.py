@@ -1,0 +1,106 @@
+"""Cheap work for the tests of runs: settings, measurements, and a study that can be killed.
+
+As a program, ``python work.py FOLDER SECONDS`` runs jobs that take so long each.
+"""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray
+
+from whydeep.runs import Context, Display, Job, Manifest, RunFolder, digest, execute
+
+
+@dataclass(frozen=True)
+class Toy:
+    level: int = 0
+    seconds: float = 0.0
+    cost: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"level {self.level}"
+
+
+def make_job(measure, level=0, seeds=(0, 1), **options) -> Job:
+    setting = Toy(level, **options)
+    return Job("toy", setting, seeds, measure, digest("toy", setting))
+
+
+def noise(setting: Toy, seeds: tuple[int, ...], context: Context) -> xarray.Dataset:
+    """Draw numbers that depend on the level and the seed alone, and leave the worker's pid behind."""
+    if context.source:
+        Path(context.source, str(os.getpid())).touch()
+    for step in range(10):
+        time.sleep(setting.seconds / 10)
+        context.progress(step / 10)
+    rows = [np.random.default_rng([context.root_seed, setting.level, seed]).normal(size=5) for seed in seeds]
+    return xarray.Dataset(
+        {"loss": (("seed", "epoch"), np.array(rows, dtype=np.float32), {"units": "1"}), "scale": 2.0},
+        coords={"seed": list(seeds), "epoch": np.arange(5), "split": ("epoch", list("abcde"))},
+        attrs={"experiment": "toy"},
+    )
+
+
+def failing(setting, seeds, context):
+    raise ValueError(f"no luck at {setting.name}\nsecond line")
+
+
+def dying(setting, seeds, context):
+    time.sleep(setting.seconds)
+    os._exit(9)
+
+
+def dying_once(setting, seeds, context):
+    mark = Path(context.source, "died")
+    if not mark.exists():
+        mark.touch()
+        os._exit(9)
+    return noise(setting, seeds, context)
+
+
+def wrong_seeds(setting, seeds, context):
+    return noise(setting, (7,), context)
+
+
+def unwritable(setting, seeds, context):
+    return noise(setting, seeds, context).assign_attrs(flag=True)
+
+
+def surroundings(setting, seeds, context):
+    import signal
+
+    import torch
+
+    values = [torch.get_num_threads(), int(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)]
+    passive = os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    return xarray.Dataset(
+        {"value": (("seed", "item"), [[*values, int(passive)]])}, coords={"seed": list(seeds)}
+    )
+
+
+def study_jobs(seconds: float) -> list[Job]:
+    return [make_job(noise, level, cost=10.0 - level, seconds=seconds) for level in range(6)]
+
+
+def study(path: str, seconds: float) -> int:
+    folder = RunFolder(path)
+    pids = Path(f"{path}-pids")
+    pids.mkdir(exist_ok=True)
+    with folder.claim(), Manifest(folder, configuration={}, seeds=[0, 1], device="cpu") as manifest:
+        jobs = study_jobs(seconds)
+        outcome = execute(jobs, folder, Context(source=str(pids)), display=Display())
+        manifest.add(outcome)
+        if outcome.interrupted:
+            return 130
+        levels = [folder.load(job) for job in jobs]
+        folder.write_results("toy", xarray.concat(levels, dim="level", join="exact"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(study(sys.argv[1], float(sys.argv[2])))
