@@ -356,7 +356,7 @@ def test_wrong_settings_are_named():
     population = Population.initialise(lambda: MLP((13, 9, 4)), streams("init", 2))
     common = {"objective": CrossEntropy(), "optimizer": Adam()}
     samples = classification()
-    with pytest.raises(SettingError, match="one stream for each of the 2 members"):
+    with pytest.raises(SettingError, match="one stream for each of 2 members"):
         Training(population, samples, batch_size=5, **common)
     with pytest.raises(SettingError, match="batches of 71 cannot be drawn from 70 samples"):
         Training(population, samples, batch_size=71, orders=streams("order", 2), **common)

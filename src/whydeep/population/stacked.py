@@ -190,16 +190,23 @@ class Stacked:
         return torch.baddbmm(last.bias, last.weight, signal, out=last.activation)
 
     def _backward(self, block: Block, rows: Tensor) -> None:
-        for below, layer in zip([None, *block.layers[:-1]][::-1], block.layers[::-1], strict=True):
-            if below:
-                _outer(layer.delta, below.activation.transpose(1, 2), layer.product)
-            else:
-                _outer(layer.delta[:, :, : rows.shape[1]], rows, layer.product)
-            layer.weight_gradient.copy_(layer.product[:, :, : layer.weight.shape[2]])
+        first = block.layers[0]
+        for below, layer in reversed(list(pairwise(block.layers))):
+            _outer(layer.delta, below.activation.transpose(1, 2), layer.product)
+            layer.weight_gradient.copy_(layer.product)
             torch.sum(layer.delta, dim=2, out=layer.bias_gradient)
-            if below:
-                torch.bmm(layer.weight.transpose(1, 2), layer.delta, out=below.delta)
-                self.activate_backward(below.delta, below.activation)
+            torch.bmm(layer.weight.transpose(1, 2), layer.delta, out=below.delta)
+            self.activate_backward(below.delta, below.activation)
+        features = first.weight.shape[2]
+        if self.feed.fixed and first.weight.shape[1] > 1:  # rows end with a one: weights and biases at once
+            product = first.product.view(len(rows), -1, first.weight.shape[1])
+            torch.bmm(rows.transpose(1, 2), first.delta.transpose(1, 2), out=product)
+            first.weight_gradient.copy_(product[:, :features].transpose(1, 2))
+            first.bias_gradient.copy_(product[:, features])
+        else:
+            _outer(first.delta[:, :, : rows.shape[1]], rows, first.product)
+            first.weight_gradient.copy_(first.product[:, :, :features])
+            torch.sum(first.delta, dim=2, out=first.bias_gradient)
 
 
 def _outer(deltas: Tensor, rows: Tensor, product: Tensor) -> None:
