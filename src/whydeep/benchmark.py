@@ -5,11 +5,12 @@ whole round is repeated; the fastest round of each counts, since a shared machin
 down. What is compared is microseconds per member-step: one optimiser step of one network.
 """
 
+import itertools
 import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
@@ -21,6 +22,7 @@ from torch.nn import functional
 
 from whydeep.networks import MLP
 from whydeep.population import Adam, CrossEntropy, MeanSquaredError, Population, Samples, Stream, Training
+from whydeep.population.streams import Purpose
 
 IMAGES = 60_000
 BATCH = 50
@@ -83,17 +85,16 @@ def prepare_eager(workload: Workload, members: int) -> Callable[[], object]:
     optimizer = torch.optim.Adam(module.parameters())
     if workload.points:
         x = torch.empty(workload.points, 1).uniform_(-10, 10)
-        batches, loss = iter(lambda: (x, torch.cos(x)), None), functional.mse_loss
-    else:
-        inputs, labels = _images()
+        y = torch.cos(x)
+        return lambda: _step(module, optimizer, functional.mse_loss, x, y)
+    batches = _shuffled(*_images())
+    return lambda: _step(module, optimizer, functional.cross_entropy, *next(batches))
 
-        def shuffled():
-            while True:
-                for chosen in torch.randperm(IMAGES).split(BATCH):
-                    yield inputs[chosen], labels[chosen]
 
-        batches, loss = shuffled(), functional.cross_entropy
-    return lambda: _step(module, optimizer, loss, *next(batches))
+def _shuffled(inputs: torch.Tensor, labels: torch.Tensor) -> Iterator[Sequence[torch.Tensor]]:
+    while True:
+        for chosen in torch.randperm(len(labels)).split(BATCH):
+            yield inputs[chosen], labels[chosen]
 
 
 def prepare_loader(workload: Workload, members: int) -> Callable[[], object]:
@@ -101,17 +102,12 @@ def prepare_loader(workload: Workload, members: int) -> Callable[[], object]:
     module = MLP(workload.widths)
     optimizer = torch.optim.Adam(module.parameters())
     loader = torch.utils.data.DataLoader(_ConvertedImages(), batch_size=BATCH, shuffle=True)
-
-    def batches():
-        while True:
-            yield from loader
-
-    stream = batches()
-    return lambda: _step(module, optimizer, functional.cross_entropy, *next(stream))
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+    return lambda: _step(module, optimizer, functional.cross_entropy, *next(batches))
 
 
 class _ConvertedImages(torch.utils.data.Dataset):
-    """Images kept as bytes; each becomes a picture, then a tensor, when it is asked for (as torchvision does)."""
+    """Images kept as bytes; each becomes a picture, then a tensor, when asked for, as torchvision's do."""
 
     def __init__(self) -> None:
         generator = np.random.default_rng(0)
@@ -129,7 +125,9 @@ class _ConvertedImages(torch.utils.data.Dataset):
         return tensor.flatten(), int(self.labels[index])
 
 
-def _step(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable, inputs: torch.Tensor, targets: torch.Tensor) -> None:  # fmt: skip
+def _step(
+    module: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable, inputs: torch.Tensor, targets: torch.Tensor
+) -> None:
     optimizer.zero_grad()
     loss(module(inputs), targets).backward()
     optimizer.step()
@@ -139,7 +137,7 @@ def _images() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(IMAGES, 784), torch.randint(10, (IMAGES,))
 
 
-def _streams(members: int, purpose) -> list[Stream]:
+def _streams(members: int, purpose: Purpose) -> list[Stream]:
     return [Stream(0, "benchmark", "", seed, purpose) for seed in range(members)]
 
 
@@ -161,9 +159,7 @@ def measure(workload: Workload, alternative: Alternative, seconds: float = SECON
     shares = np.diff(np.linspace(0, workload.members, alternative.processes + 1).astype(int)).tolist()
     for members in shares:
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(
-            target=_measure_here, args=(workload, alternative, members, seconds, barrier, sender)
-        )
+        process = context.Process(target=_measure_here, args=(workload, alternative, members, seconds, barrier, sender))
         process.start()
         pipes.append(receiver)
         processes.append(process)
@@ -174,7 +170,12 @@ def measure(workload: Workload, alternative: Alternative, seconds: float = SECON
 
 
 def _measure_here(
-    workload: Workload, alternative: Alternative, members: int, seconds: float, barrier: Barrier, out: Connection
+    workload: Workload,
+    alternative: Alternative,
+    members: int,
+    seconds: float,
+    barrier: Barrier,
+    out: Connection,
 ) -> None:
     """Take steps for so long, and send member-steps per second."""
     if alternative.threads:

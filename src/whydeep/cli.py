@@ -45,6 +45,7 @@ class Run:
     """Start anew: first remove what earlier runs wrote to the folder."""
 
     def __call__(self) -> int:
+        """Run, and return the exit status."""
         from whydeep.experiments.study import Request, run_study
 
         request = Request(**{field.name: getattr(self, field.name) for field in fields(self)})
@@ -57,6 +58,7 @@ class List:
     """List the experiments."""
 
     def __call__(self) -> int:
+        """Print one line per experiment."""
         from whydeep.experiments import EXPERIMENTS
 
         for experiment in EXPERIMENTS.values():
@@ -73,6 +75,7 @@ class Report:
     """The run folder."""
 
     def __call__(self) -> int:
+        """Write the report."""
         from whydeep.experiments import EXPERIMENTS
         from whydeep.experiments.presentation import draw_figures, write_report
         from whydeep.runs import RunFolder
@@ -94,6 +97,7 @@ class Data:
     """Where data sets lie. Default: the environment variable WHYDEEP_DATA, then the usual places."""
 
     def __call__(self) -> int:
+        """Print one line per data set."""
         from whydeep.data import catalog
 
         for entry in catalog(self.data_dir):
@@ -109,6 +113,7 @@ class Bench:
     """How often everything is measured; the fastest counts."""
 
     def __call__(self) -> int:
+        """Print the table."""
         from whydeep.benchmark import run_benchmark
 
         run_benchmark(self.rounds)
@@ -144,7 +149,7 @@ def _parse(given: list[str]) -> Run | List | Report | Data | Bench:
     try:
         with contextlib.redirect_stderr(messages):
             return tyro.cli(
-                Command,  # type: ignore[arg-type]
+                Command,
                 prog="whydeep",
                 description="Study how neural networks train.",
                 args=given or ["--help"],

@@ -53,16 +53,13 @@ def test_no_other_network_is_nearer_when_none_fits(layers, inputs, outputs, budg
         named = int(re.search(r"nearest reachable count is (\d+)", str(error)).group(1))
         limit = {1: 61, 2: 40, 3: 22}[layers]
         counts = {
-            parameter_count((inputs, *hidden, outputs))
-            for hidden in itertools.product(range(1, limit), repeat=layers)
+            parameter_count((inputs, *hidden, outputs)) for hidden in itertools.product(range(1, limit), repeat=layers)
         }
         assert abs(named - budget) == min(abs(count - budget) for count in counts)
 
 
 def test_errors_say_what_to_do():
-    with pytest.raises(
-        SettingError, match=r"has 1000 parameters within 1%: the nearest reachable count is 805"
-    ):
+    with pytest.raises(SettingError, match=r"has 1000 parameters within 1%: the nearest reachable count is 805"):
         widths_for_budget(1, 784, 10, 1000)
     with pytest.raises(SettingError, match="budget must be 1 or more, not 0"):
         widths_for_budget(1, 1, 1, 0)

@@ -66,9 +66,7 @@ def test_evaluation_weighs_a_smaller_last_chunk_by_its_samples(engine, samples):
         outputs = population.member(index)(inputs)
         expected = functional.cross_entropy(outputs, labels).item()
         assert evaluation.loss[index].item() == pytest.approx(expected, rel=1e-5)
-        assert evaluation.accuracy[index].item() == pytest.approx(
-            (outputs.argmax(1) == labels).double().mean().item()
-        )
+        assert evaluation.accuracy[index].item() == pytest.approx((outputs.argmax(1) == labels).double().mean().item())
 
 
 def test_evaluation_does_not_depend_on_the_neighbours():
@@ -87,9 +85,7 @@ def test_evaluation_of_own_values():
     evaluation = Evaluator(population, samples, MeanSquaredError())()
     assert evaluation.accuracy is None
     for index in range(2):
-        expected = functional.mse_loss(
-            population.member(index)(inputs[index]), torch.sin(inputs[index])
-        ).item()
+        expected = functional.mse_loss(population.member(index)(inputs[index]), torch.sin(inputs[index])).item()
         assert evaluation.loss[index].item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -123,8 +119,6 @@ def test_layout_views_hold_every_number_once(shapes):
     flat = torch.arange(2 * layout.row, dtype=torch.float32).view(2, layout.row)
     views = layout.views(flat)
     assert [tuple(view.shape[1:]) for view in views.values()] == [tuple(shape) for shape in shapes]
-    assert torch.equal(
-        torch.cat([view.reshape(2, -1) for view in views.values()], dim=1), layout.vectors(flat)
-    )
+    assert torch.equal(torch.cat([view.reshape(2, -1) for view in views.values()], dim=1), layout.vectors(flat))
     assert layout.vectors(flat).unique().numel() == 2 * layout.size
     assert all(slot.start % 16 == 0 for slot in layout.slots)

@@ -37,9 +37,7 @@ def figure(name: str = "figure-01", svg: str | None = None) -> Figure:
     )
 
 
-TABLE = Table(
-    "Final errors", ("network", "MSE", "remark"), (("shallow", "0.1", "a"), ("deep", "0.2", "b")), (1,)
-)
+TABLE = Table("Final errors", ("network", "MSE", "remark"), (("shallow", "0.1", "a"), ("deep", "0.2", "b")), (1,))
 SECTION = Section(
     "function-fitting",
     "E1. Function fitting",
@@ -151,9 +149,7 @@ def test_a_drawing_styles_nothing_but_itself():
 def test_nothing_is_loaded():
     html = render(PAGE)
     document = Document(html)
-    assert not {"script", "iframe", "object", "embed", "audio", "video"} & {
-        tag for tag, _ in document.elements
-    }
+    assert not {"script", "iframe", "object", "embed", "audio", "video"} & {tag for tag, _ in document.elements}
     assert not any("src" in attributes or "srcset" in attributes for _, attributes in document.elements)
     for tag, attributes in document.elements:
         if tag != "a" and "href" in attributes:

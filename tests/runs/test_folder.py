@@ -53,10 +53,7 @@ def test_units_come_back_as_they_were(folder):
     loaded, measured = folder.load(job), noise(job.setting, job.seeds, Context())
     xarray.testing.assert_identical(loaded, measured)
     assert loaded.loss.dtype == np.float32
-    assert (
-        folder.unit(job, 4).relative_to(folder.path).as_posix()
-        == f"units/toy/level-0-{job.digest}/seed-0004.nc"
-    )
+    assert folder.unit(job, 4).relative_to(folder.path).as_posix() == f"units/toy/level-0-{job.digest}/seed-0004.nc"
 
 
 def test_what_is_missing_or_damaged_is_measured_again(folder, caplog):

@@ -14,9 +14,7 @@ def folder(tmp_path):
 
 
 def record(folder, *outcomes, error=None):
-    with Manifest(
-        folder, configuration={"scale": "smoke"}, seeds=[0], device="cpu", command=["whydeep"]
-    ) as manifest:
+    with Manifest(folder, configuration={"scale": "smoke"}, seeds=[0], device="cpu", command=["whydeep"]) as manifest:
         assert read_manifest(folder)["status"] == "running"
         for outcome in outcomes:
             manifest.add(outcome)

@@ -117,9 +117,7 @@ def test_workers_have_one_thread_and_leave_ctrl_c_to_the_parent(folder):
     assert {name: os.environ.get(name) for name in ENVIRONMENT} == before
 
 
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/stat").exists(), reason="looks at processes through /proc"
-)
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
 
 
 def start_study(path):

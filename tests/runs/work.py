@@ -78,9 +78,7 @@ def surroundings(setting, seeds, context):
 
     values = [torch.get_num_threads(), int(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)]
     passive = os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    return xarray.Dataset(
-        {"value": (("seed", "item"), [[*values, int(passive)]])}, coords={"seed": list(seeds)}
-    )
+    return xarray.Dataset({"value": (("seed", "item"), [[*values, int(passive)]])}, coords={"seed": list(seeds)})
 
 
 def study_jobs(seconds: float) -> list[Job]:

@@ -32,7 +32,7 @@ class Interval:
             return f"{self.estimate:.4g}"
         width = self.high - self.low
         digits = max(_decimals(width / 10), _decimals(self.estimate / 100), _decimals(self.low / 10))
-        if width == 0 or digits > 6:
+        if width == 0 or (digits > 6 and abs(self.estimate) < 0.1):
             return f"{self.estimate:.4g} [{self.low:.3g}, {self.high:.3g}]"
         return f"{self.estimate:,.{digits}f} [{self.low:,.{digits}f}, {self.high:,.{digits}f}]"
 

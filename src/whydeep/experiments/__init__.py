@@ -10,8 +10,7 @@ from whydeep.experiments import function_fitting, image_classification
 from whydeep.experiments.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment
-    for experiment in (function_fitting.EXPERIMENT, image_classification.EXPERIMENT)
+    experiment.name: experiment for experiment in (function_fitting.EXPERIMENT, image_classification.EXPERIMENT)
 }
 """Every experiment, in the order of the study: a new one is one line here."""
 

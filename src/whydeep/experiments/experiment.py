@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import matplotlib.figure
 import xarray as xr
 
+from whydeep import runs
 from whydeep.claims import Claim
 from whydeep.networks import parameter_count
-from whydeep.runs import Context
 
 Scale = Literal["smoke", "quick", "full"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
@@ -34,18 +34,8 @@ class Plan:
     test_images: int = 0
 
 
-class Setting(Protocol):
+class Setting(runs.Setting, Protocol):
     """One cell of an experiment's design: a frozen dataclass whose fields determine the numbers."""
-
-    @property
-    def name(self) -> str:
-        """Unique within the experiment, for people and for folders."""
-        ...
-
-    @property
-    def cost(self) -> float:
-        """Predicted seconds for one seed on one core."""
-        ...
 
     @property
     def coordinates(self) -> dict[str, str | float]:
@@ -101,7 +91,7 @@ class Experiment:
     question: str
     uses_images: bool
     settings: Callable[[Plan], tuple[Setting, ...]]
-    measure: Callable[[Setting, tuple[int, ...], Context], xr.Dataset]
+    measure: Callable[[Any, tuple[int, ...], runs.Context], xr.Dataset]
     definitions: dict[str, str]
     claims: tuple[Claim, ...]
     figures: Callable[[xr.Dataset], tuple[Figure, ...]]

@@ -225,8 +225,7 @@ DEFINITIONS = {
     "iteration is one step of Adam on all points.",
     "Converged": f"the geometric mean of the loss over the last {WINDOW} iterations is less than "
     f"{IMPROVEMENT:.0%} below that of the {WINDOW} before. A network trains until then, or up to the cap.",
-    "Settled": "first iteration from which the loss stays below 5 % of the target's variance on the training "
-    "points.",
+    "Settled": "first iteration from which the loss stays below 5 % of the target's variance on the training points.",
     "R²": "on unseen points, 1 - MSE / variance of the true values.",
     "Ends and middle": "unseen points with |x| > 8, and with |x| <= 5.",
     "Networks": f"widths are solved from a budget of {BUDGET:,} parameters; each network is within 1 % of it.",

@@ -1,11 +1,13 @@
 """E2. Deep against shallow: classifying images with the same number of parameters."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.ticker import MaxNLocator
 
 from whydeep.claims import Claim, Test, mean_interval
 from whydeep.data import Dataset
@@ -110,7 +112,7 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         "train": Evaluator(population, train, CrossEntropy()),
         "test": Evaluator(population, test, CrossEntropy()),
     }
-    measured: dict[str, list[np.ndarray]] = {name: [] for name in ATTRIBUTES}
+    measured: dict[str, list[np.ndarray]] = defaultdict(list)
     for epoch in range(1, setting.epochs + 1):
         training.run_epoch()
         for split, evaluate in evaluators.items():
@@ -120,17 +122,15 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
             measured[f"{split}_accuracy"].append(evaluation.accuracy.cpu().numpy())
         context.progress(epoch / setting.epochs)
     diverged = training.diverged_at.cpu().numpy()
+    per_seed = {
+        "parameters": np.full(len(seeds), float(population.size)),
+        "diverged_at": np.where(diverged < 0, np.nan, diverged),
+    }
     return xr.Dataset(
-        {
-            name: (("seed", "epoch"), np.stack(values, axis=1), ATTRIBUTES[name])
-            for name, values in measured.items()
-        }
-        | {
-            "parameters": ("seed", np.full(len(seeds), float(population.size)), {"long_name": "weights and biases"}),
-            "diverged_at": ("seed", np.where(diverged < 0, np.nan, diverged), {"long_name": "first step whose loss is not finite"}),
-        },
+        {name: (("seed", "epoch"), np.stack(values, axis=1), ATTRIBUTES[name]) for name, values in measured.items()}
+        | {name: ("seed", values, ATTRIBUTES[name]) for name, values in per_seed.items()},
         coords={"seed": list(seeds), "epoch": np.arange(1, setting.epochs + 1)},
-    )  # fmt: skip
+    )
 
 
 ATTRIBUTES = {
@@ -138,6 +138,8 @@ ATTRIBUTES = {
     "train_accuracy": {"long_name": "share of training images classified right"},
     "test_loss": {"long_name": "cross entropy on all test images", "units": "nat"},
     "test_accuracy": {"long_name": "share of test images classified right"},
+    "parameters": {"long_name": "weights and biases"},
+    "diverged_at": {"long_name": "first step whose loss is not finite; not-a-number if none"},
 }
 
 DEFINITIONS = {
@@ -159,11 +161,11 @@ def _last(values: xr.DataArray) -> xr.DataArray:
 
 def _trend(loss: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Relative change over the last epochs, and the spread around it, of a loss [..., epoch]."""
-    logs = np.log(_last(loss))
+    logs = xr.apply_ufunc(np.log, _last(loss))
     epochs = logs.epoch - logs.epoch.mean()
     slope = (logs * epochs).sum("epoch") / (epochs**2).sum()
     residuals = logs - logs.mean("epoch") - slope * epochs
-    return np.expm1(slope * logs.sizes["epoch"]), residuals.std("epoch")
+    return xr.apply_ufunc(np.expm1, slope * logs.sizes["epoch"]), residuals.std("epoch")
 
 
 def _test_difference(results: xr.Dataset, network: str, other: str) -> xr.DataArray:
@@ -273,7 +275,7 @@ def _draw_curves(axes: Axes, results: xr.Dataset, variable: str, *, log: bool) -
             markers=len(epochs) < 5,
         )
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw_learning_curves(results: xr.Dataset) -> MatplotlibFigure:

@@ -3,13 +3,18 @@
 Everything here is made from results/*.nc and manifest.json alone, so that a report can be made again.
 """
 
+import json
 import shlex
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 import xarray as xr
 
 from whydeep.claims import Estimate, estimate
 from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import Experiment
+from whydeep.networks import parameter_count
 from whydeep.report import page
 from whydeep.report.style import figure_style, notice, save
 from whydeep.runs import RunFolder, format_duration, read_manifest, write_atomically
@@ -61,27 +66,33 @@ def write_report(folder: RunFolder) -> None:
         _section(folder, experiment) for name, experiment in EXPERIMENTS.items() if name in folder.experiments()
     ]
     configuration = manifest["configuration"]
-    seconds = sum(job["seconds"] for job in manifest["jobs"])
-    facts = [
-        ("Scale", configuration["scale"]),
-        ("Seeds", f"n = {configuration['seeds']} per setting"),
-        ("Images", f"{configuration['dataset']}, {configuration['dataset_origin']}" if configuration["dataset"] else "none"),
-        ("Device", f"{manifest['device']}, {manifest['cpu_count']} cores"),
-        ("Training time", f"{format_duration(seconds)} on one core, all experiments"),
-        ("Started", manifest["start"]),
-        ("Versions", ", ".join(f"{name} {manifest['versions'][name]}" for name in ("python", "torch", "numpy"))),
-        ("whydeep", manifest["whydeep"] + (f", commit {manifest['git']['commit'][:12]}" if manifest["git"] else "")),
-    ]  # fmt: skip
     report = page.Page(
         title="How neural networks train",
         lead="Populations of networks, one member per seed: what was trained, what was measured, and how sure it is.",
-        facts=tuple(facts),
+        facts=_facts(manifest),
         notices=(configuration["notice"],) if configuration["notice"] else (),
         sections=tuple(sections),
         command=_command(manifest),
         references=REFERENCES,
     )
     write_atomically(folder.report, page.render(report).encode())
+
+
+def _facts(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Say what was run: label and value."""
+    configuration, versions, git = manifest["configuration"], manifest["versions"], manifest["git"]
+    images = f"{configuration['dataset']}, {configuration['dataset_origin']}" if configuration["dataset"] else "none"
+    seconds = sum(job["seconds"] for job in manifest["jobs"])
+    return (
+        ("Scale", configuration["scale"]),
+        ("Seeds", f"n = {configuration['seeds']} per setting"),
+        ("Images", images),
+        ("Device", f"{manifest['device']}, {manifest['cpu_count']} cores"),
+        ("Training time", f"{format_duration(seconds)} on one core, all experiments"),
+        ("Started", f"{datetime.fromisoformat(manifest['start']):%Y-%m-%d %H:%M} UTC"),
+        ("Versions", ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "numpy"))),
+        ("whydeep", manifest["whydeep"] + (f", commit {git['commit'][:12]}" if git else "")),
+    )
 
 
 REFERENCES = (
@@ -96,6 +107,7 @@ REFERENCES = (
 def _section(folder: RunFolder, experiment: Experiment) -> page.Section:
     results = folder.read_results(experiment.name)
     missing = results.attrs["missing"]
+    sentence, settings = _settings(json.loads(results.attrs["settings"]))
     shown = [
         page.Figure(
             figure.name,
@@ -115,8 +127,8 @@ def _section(folder: RunFolder, experiment: Experiment) -> page.Section:
         name=experiment.name,
         title=experiment.title,
         question=experiment.question,
-        paragraphs=(),
-        tables=(*tables, _claims_table(experiment, results)),
+        paragraphs=(sentence,) if sentence else (),
+        tables=(settings, *tables, _claims_table(experiment, results)),
         figures=tuple(shown),
         definitions=tuple(experiment.definitions.items()),
         data_file=folder.results(experiment.name).relative_to(folder.path).as_posix(),
@@ -125,22 +137,49 @@ def _section(folder: RunFolder, experiment: Experiment) -> page.Section:
 
 
 def _claims_table(experiment: Experiment, results: xr.Dataset) -> page.Table:
-    rows = tuple(
-        (
-            one.claim.id,
-            one.claim.statement,
-            one.test.statistic,
-            one.part or "all",
-            str(one.interval),
-            str(one.interval.n),
-            one.test.rule,
-        )
-        for one in estimates(experiment, results)
-    )
+    rows: list[tuple[str, ...]] = []
+    last = None
+    for one in estimates(experiment, results):
+        statement = one.claim.statement if one.claim is not last else ""  # said once, above its parts
+        last = one.claim
+        interval = one.interval
+        cells = one.test.statistic, one.part, str(interval), str(interval.n), one.test.rule
+        rows.append((one.claim.id, statement, *cells))
     header = ("claim", "statement", "statistic", "part", "estimate [95 % interval]", "n", "the claim says")
-    return page.Table("What the report claims, and what was estimated here", header, rows, numeric=(4, 5))
+    caption = "What the course report claims, and what was estimated here"
+    return page.Table(caption, header, tuple(rows), numeric=(4, 5))
+
+
+def _settings(settings: Sequence[Mapping[str, Any]]) -> tuple[str, page.Table]:
+    """Return what all settings share, as a sentence, and a table of what tells them apart."""
+    columns = list(settings[0])
+    differing = [name for name in columns if any(one[name] != settings[0][name] for one in settings)]
+    shared = [f"{_words(name)} {_text(settings[0][name])}" for name in columns if name not in differing]
+    header = [_words(name) for name in differing]
+    rows = [[_text(one[name]) for name in differing] for one in settings]
+    if "widths" in columns:
+        header.append("parameters")
+        for row, one in zip(rows, settings, strict=True):
+            row.append(f"{parameter_count(one['widths']):,}")
+    sentence = f"All settings: {', '.join(shared)}." if shared else ""
+    table = page.Table(
+        "What was trained",
+        tuple(header),
+        tuple(tuple(row) for row in rows),
+        numeric=tuple(range(2, len(header))),
+    )
+    return sentence, table
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "-".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _command(manifest: dict) -> str:
-    name, *arguments = manifest["command"]
-    return shlex.join(["whydeep", *arguments])
+    return shlex.join(["whydeep", *manifest["command"][1:]])

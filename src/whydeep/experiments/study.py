@@ -1,19 +1,20 @@
 """Run experiments: settings to jobs, units to results, results to figures and a report."""
 
 import hashlib
+import json
 import os
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-import xarray as xr
 
 from whydeep.data import Dataset, Source, locate, target_function
 from whydeep.errors import SettingError, near_names
 from whydeep.experiments import EXPERIMENTS
-from whydeep.experiments.experiment import SCALES, Experiment, Plan, Scale
+from whydeep.experiments.experiment import SCALES, Experiment, Plan, Scale, Setting
 from whydeep.experiments.presentation import draw_figures, estimates_text, write_report
 from whydeep.experiments.results import combine
 from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute
@@ -166,10 +167,7 @@ def _share_out(jobs: Sequence[Job], workers: int) -> list[Job]:
     for job in jobs:
         pieces = min(len(job.seeds), max(1, round(job.cost / limit + 0.49))) if workers > 1 else 1
         bounds = [len(job.seeds) * piece // pieces for piece in range(pieces + 1)]
-        shared += [
-            Job(job.experiment, job.setting, job.seeds[start:stop], job.measure, job.digest)
-            for start, stop in zip(bounds, bounds[1:], strict=False)
-        ]
+        shared += [replace(job, seeds=job.seeds[start:stop]) for start, stop in pairwise(bounds)]
     return shared
 
 
@@ -199,15 +197,15 @@ def _write_results(
     images: Dataset | None,
 ) -> None:
     """Combine what is on disk; nothing is written while no unit is there."""
-    there = [(job, [seed for seed in job.seeds if seed not in folder.missing(job)]) for job in jobs]
+    there = [(job, sorted({*job.seeds} - {*folder.missing(job)})) for job in jobs]
     units = hashlib.sha256(repr([(job.digest, there_seeds) for job, there_seeds in there]).encode()).hexdigest()
     missing = [job.setting.name for job, there_seeds in there if len(there_seeds) < len(seeds)]
     if not any(there_seeds for _, there_seeds in there):
         return
-    if folder.results(experiment.name).exists():
-        if folder.read_results(experiment.name).attrs.get("units") == units:
-            return
-    parts = [(job.setting.coordinates, folder.load(job)) for job, there_seeds in there if there_seeds]
+    written = folder.results(experiment.name).exists()
+    if written and folder.read_results(experiment.name).attrs.get("units") == units:
+        return
+    parts = [(cast(Setting, job.setting).coordinates, folder.load(job)) for job, there_seeds in there if there_seeds]
     results = combine(parts, seeds)
     results.attrs = {
         "experiment": experiment.name,
@@ -217,15 +215,14 @@ def _write_results(
         "dataset_origin": images.origin if experiment.uses_images and images else "",
         "notice": images.notice if experiment.uses_images and images else "",
         "missing": ", ".join(missing),
+        "settings": json.dumps([asdict(cast(Any, job.setting)) for job in jobs]),
         "definitions": "\n".join(f"{term}: {text}" for term, text in experiment.definitions.items()),
         "units": units,
     }
     folder.write_results(experiment.name, results)
 
 
-def _headline(
-    request: Request, experiments: Sequence[Experiment], images: Dataset | None, device: str
-) -> str:
+def _headline(request: Request, experiments: Sequence[Experiment], images: Dataset | None, device: str) -> str:
     names = ", ".join(experiment.name for experiment in experiments)
     lines = [f"whydeep: {names} at {request.scale} scale, {request.seeds} seeds, on {_device_name(device)}"]
     if images:

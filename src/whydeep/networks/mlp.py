@@ -36,9 +36,7 @@ class MLP(nn.Sequential):
     def __init__(self, widths: Sequence[int], activation: str = "relu"):
         checked = check_widths(widths)
         if activation not in ACTIVATIONS:
-            raise SettingError(
-                f"no activation is called {activation!r}: {near_names(activation, ACTIVATIONS)}"
-            )
+            raise SettingError(f"no activation is called {activation!r}: {near_names(activation, ACTIVATIONS)}")
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         depth = len(checked) - 1
         for layer, (fan_in, fan_out) in enumerate(pairwise(checked), start=1):

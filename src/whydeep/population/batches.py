@@ -41,13 +41,9 @@ class MiniBatches:
         orders: one stream per member.
     """
 
-    def __init__(
-        self, samples: int, size: int, orders: Sequence[Stream], device: torch.device, dtype: torch.dtype
-    ):
+    def __init__(self, samples: int, size: int, orders: Sequence[Stream], device: torch.device, dtype: torch.dtype):
         if not 1 <= size <= samples:
-            raise SettingError(
-                f"batches of {size} cannot be drawn from {samples} samples: give 1 to {samples}"
-            )
+            raise SettingError(f"batches of {size} cannot be drawn from {samples} samples: give 1 to {samples}")
         self.samples, self.size, self.orders, self.device = samples, size, orders, device
         self.steps = -(-samples // size)
         slots = aligned(size)

@@ -99,7 +99,5 @@ def predictions(population: Population, inputs: Tensor, *, engine: EngineName = 
     )
     (batch,) = _chunks(len(samples), slots, population.device, population.dtype)
     with torch.no_grad():
-        blocks = [
-            outputs[:, :, : len(samples)].transpose(1, 2).clone() for _, outputs, _ in whole.outputs(batch)
-        ]
+        blocks = [outputs[:, :, : len(samples)].transpose(1, 2).clone() for _, outputs, _ in whole.outputs(batch)]
     return torch.cat(blocks)

@@ -42,9 +42,7 @@ class ModuleEngine:
         buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         return functional_call(self.population.template, (parameters, buffers), (inputs,)), buffers
 
-    def loss(
-        self, parameters: Named, buffers: Named, inputs: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Named]:
+    def loss(self, parameters: Named, buffers: Named, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Named]:
         """Mean loss of one member, and its buffers as they are afterwards."""
         outputs, buffers = self.call(parameters, buffers, inputs)
         return self.objective.mean(outputs, targets), {k: v.detach() for k, v in buffers.items()}
@@ -108,8 +106,7 @@ class OneByOne(ModuleEngine):
         devices = [self.population.device] if self.population.device.type == "cuda" else []
         for index in range(len(self.population)):
             parameters = {
-                name: tensor[index].clone().requires_grad_()
-                for name, tensor in self.population.parameters.items()
+                name: tensor[index].clone().requires_grad_() for name, tensor in self.population.parameters.items()
             }
             buffers = {name: tensor[index] for name, tensor in self.population.buffers.items()}
             with torch.random.fork_rng(devices=devices):

@@ -39,9 +39,7 @@ def _softplus_backward(deltas: Tensor, outputs: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[type[nn.Module], Activation] = {
-    nn.ReLU: Activation(
-        torch.relu_, lambda d, y: aten.threshold_backward.grad_input(d, y, 0.0, grad_input=d)
-    ),
+    nn.ReLU: Activation(torch.relu_, lambda d, y: aten.threshold_backward.grad_input(d, y, 0.0, grad_input=d)),
     nn.Tanh: Activation(torch.tanh_, lambda d, y: aten.tanh_backward.grad_input(d, y, grad_input=d)),
     nn.Sigmoid: Activation(torch.sigmoid_, lambda d, y: aten.sigmoid_backward.grad_input(d, y, grad_input=d)),
     nn.Softplus: Activation(lambda x: aten.softplus.out(x, 1.0, 20.0, out=x), _softplus_backward),
@@ -166,9 +164,7 @@ class Stacked:
             columns, rows, targets = self.feed.fetch(batch, block.members)
             outputs = self._forward(block, columns)
             deltas = block.layers[-1].delta
-            self._losses[block.members] = self.objective.losses_and_deltas(
-                outputs, targets, batch.weights, deltas
-            )
+            self._losses[block.members] = self.objective.losses_and_deltas(outputs, targets, batch.weights, deltas)
             self._backward(block, rows)
         return self._losses
 

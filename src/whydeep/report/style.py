@@ -7,9 +7,11 @@ that print in grey stays readable. A network has the same colour in every figure
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,14 +22,15 @@ from whydeep.claims import interval_band
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#aa4499"
 SKY, ORANGE, BLACK, GREY = "#56b4e9", "#e69f00", "#1a1a1a", "#767676"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
-LINE_STYLES = ("-", (0, (5, 1.5)), (0, (4, 1.2, 1, 1.2)), (0, (1.2, 1.2)), "-", (0, (5, 1.5)))
+LineStyle = str | tuple[float, tuple[float, ...]]
+LINE_STYLES: tuple[LineStyle, ...] = ("-", (0, (5, 1.5)), (0, (4, 1.2, 1, 1.2)), (0, (1.2, 1.2)), "-", (0, (5, 1.5)))
 
 MOST_POINTS = 700
 
 NETWORK_COLOURS = {"shallow": BLUE, "medium": VERMILION, "deep": GREEN}
 NETWORK_LINES = {"shallow": LINE_STYLES[0], "medium": LINE_STYLES[1], "deep": LINE_STYLES[2]}
 
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10,
@@ -38,7 +41,7 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": mpl.cycler(color=PALETTE),
+    "axes.prop_cycle": cycler(color=PALETTE),
     "grid.color": "#e3e3e3",
     "grid.linewidth": 0.7,
     "legend.frameon": False,
@@ -57,7 +60,7 @@ _STYLE = {
 @contextmanager
 def figure_style() -> Iterator[None]:
     """Draw with the one style inside, and leave matplotlib as it was."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
         yield
 
 
@@ -75,7 +78,7 @@ def draw_band(
     *,
     label: str,
     colour: str,
-    line: str | tuple = "-",
+    line: LineStyle = "-",
     log: bool = False,
     markers: bool = False,
 ) -> None:
@@ -108,7 +111,7 @@ def notice(figure: Figure, text: str) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as `path`.svg and `path`.png; equal figures give equal files."""
-    svg = {"metadata": {"Date": None, "Creator": None}, "bbox_inches": "tight"}
     with figure_style():
-        figure.savefig(path.with_suffix(".svg"), **svg)
-        figure.savefig(path.with_suffix(".png"), dpi=160, bbox_inches="tight", metadata={"Software": None})
+        for ending, unwanted in ((".svg", ("Date", "Creator")), (".png", ("Software",))):
+            metadata = dict.fromkeys(unwanted)
+            figure.savefig(path.with_suffix(ending), dpi=160, bbox_inches="tight", metadata=metadata)

@@ -62,9 +62,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.touch()
         except OSError as error:
-            raise RunError(
-                f"{self.path} can't be written ({error.strerror}): choose another folder"
-            ) from None
+            raise RunError(f"{self.path} can't be written ({error.strerror}): choose another folder") from None
         with exclusive(lock):
             for name in CONTENTS if fresh else ("progress",):
                 _remove(self.path / name)
@@ -77,9 +75,7 @@ class RunFolder:
             RunError: There is none.
         """
         if not self._is_ours():
-            raise RunError(
-                f"{self.path} holds no whydeep run (no manifest.json of one): give the folder of a run"
-            )
+            raise RunError(f"{self.path} holds no whydeep run (no manifest.json of one): give the folder of a run")
 
     def unit(self, job: Job, seed: int) -> Path:
         """Return where the unit of this seed lies, whether or not it is there."""

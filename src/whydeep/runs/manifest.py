@@ -82,9 +82,7 @@ class Manifest:
     def add(self, outcome: Outcome) -> None:
         """Take in how an execution ended; a session may have several."""
         new = {_key(job): job for job in map(asdict, outcome.timings)}
-        self.record["jobs"] = [job for job in self.record["jobs"] if _key(job) not in new] + list(
-            new.values()
-        )
+        self.record["jobs"] = [job for job in self.record["jobs"] if _key(job) not in new] + list(new.values())
         self.record["failures"] += map(asdict, outcome.failures)
         self._interrupted |= outcome.interrupted
 
@@ -116,9 +114,7 @@ def read_manifest(folder: RunFolder) -> dict[str, Any]:
     folder.require()
     record = json.loads(folder.manifest.read_text(encoding="utf-8"))
     if record.get("schema", 0) > SCHEMA:
-        raise RunError(
-            f"{folder.path} was written by whydeep {record['whydeep']}: install that version or a later one"
-        )
+        raise RunError(f"{folder.path} was written by whydeep {record['whydeep']}: install that version or a later one")
     return record
 
 

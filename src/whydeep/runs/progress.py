@@ -62,9 +62,7 @@ class Estimator:
     50.0
     """
 
-    def __init__(
-        self, total: float, *, workers: int | None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, total: float, *, workers: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
         self.workers = workers
         self._clock = clock

@@ -205,9 +205,7 @@ class _Schedule:
             self._fail(job, f"{type(error).__name__}: {first_line}".removesuffix(": "), error)
         else:
             self._outcome.finished += len(job.seeds)
-            self._outcome.timings.append(
-                Timing(job.experiment, job.setting.name, job.seeds, round(seconds, 3))
-            )
+            self._outcome.timings.append(Timing(job.experiment, job.setting.name, job.seeds, round(seconds, 3)))
         self._costs_done += job.cost
 
     def _fail(self, job: Job, message: str, error: Exception) -> None:
