@@ -13,8 +13,7 @@ install: .venv/installed  ## install whydeep and the tools for development into 
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' --constraint constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 run: install  ## run the whole study at quick scale (ARGS: options of whydeep run)

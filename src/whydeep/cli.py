@@ -168,7 +168,9 @@ def _one_line(message: str, given: list[str]) -> str:
     command = given[0] if given else ""
     if command not in COMMANDS:
         return f"no command is called {command!r}: {near_names(command, COMMANDS)}"
-    options = ["--" + field.name.replace("_", "-") for field in fields(COMMANDS[command])]
+    positional = {"experiments", "folder"}
+    names = [field.name for field in fields(COMMANDS[command]) if field.name not in positional]
+    options = ["--" + name.replace("_", "-") for name in names]
     unknown = [token for token in given if token.startswith("--") and token.split("=")[0] not in options]
     if unknown:
         return f"no option of {command} is called {unknown[0]}: {near_names(unknown[0], options)}"

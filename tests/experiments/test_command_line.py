@@ -1,0 +1,233 @@
+"""The command as a user runs it, in processes of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5netcdf
+import pytest
+import torch
+import xarray as xr
+
+from whydeep.cli import main
+
+WHYDEEP = [sys.executable, "-m", "whydeep.cli"]
+
+
+def whydeep(*arguments, cwd, **environment):
+    surroundings = {name: value for name, value in os.environ.items() if name != "WHYDEEP_DATA"} | environment
+    return subprocess.run(
+        [*WHYDEEP, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=surroundings, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A whole study, small, on images that need no data."""
+    folder = tmp_path_factory.mktemp("study")
+    done = whydeep("run", "--scale", "smoke", "--seeds", 3, "--dataset", "digits", "--out", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run", done.stdout
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted((folder / "results").iterdir())}
+
+
+def test_a_run_folder_is_complete(study):
+    folder, printed = study
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "finished"
+    assert manifest["seeds"] == [0, 1, 2]
+    assert manifest["configuration"]["dataset"] == "digits"
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        f"figure-0{number}.{ending}" for number in range(1, 7) for ending in ("png", "svg")
+    }
+    report = (folder / "report.html").read_text()
+    assert "Figure 6. Accuracy on training and test images, digits" in report
+    assert "64-318-10" in report  # of the same budget as the networks for MNIST
+    for claim in range(1, 10):
+        assert f"C{claim} " in printed
+        assert f"C{claim}<" in report
+    with xr.open_dataset(folder / "results" / "function-fitting.nc", engine="h5netcdf") as results:
+        assert dict(results.sizes) == {"function": 2, "network": 3, "seed": 3, "iteration": 200, "point": 1000}
+        assert results.loss.attrs["long_name"] == "MSE on the training points before each iteration"
+        assert results.loss.notnull().all()
+    with h5netcdf.File(folder / "results" / "image-classification.nc") as file:
+        assert set(file.dimensions) == {"network", "seed", "epoch"}
+
+
+@pytest.mark.parametrize("change", [("--workers", 1), ("--workers", 3)], ids=["one worker", "three workers"])
+def test_files_do_not_depend_on_the_workers(study, tmp_path, change):
+    done = whydeep(
+        "run", "--scale", "smoke", "--seeds", 3, "--dataset", "digits", "--out", "run", *change, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "run") == contents(study[0])
+
+
+def test_more_seeds_add_to_what_is_there(study, tmp_path):
+    common = ("run", "--scale", "smoke", "--dataset", "digits", "--out", "run")
+    first = whydeep(*common, "--seeds", 2, cwd=tmp_path)
+    assert "18 units measured, 0 were there already" in first.stdout
+    second = whydeep(*common, "--seeds", 3, cwd=tmp_path)
+    assert "9 units measured, 18 were there already" in second.stdout
+    assert contents(tmp_path / "run") == contents(study[0])
+    third = whydeep(*common, "--seeds", 3, cwd=tmp_path)
+    assert "0 units measured, 27 were there already" in third.stdout
+
+
+def test_the_report_is_made_again_from_results_alone(study, tmp_path):
+    folder = tmp_path / "copy"
+    (folder / "results").mkdir(parents=True)
+    for name in ("manifest.json", "results/function-fitting.nc", "results/image-classification.nc"):
+        (folder / name).write_bytes((study[0] / name).read_bytes())
+    done = whydeep("report", "copy", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "report.html").read_bytes() == (study[0] / "report.html").read_bytes()
+    for path in (study[0] / "figures").iterdir():
+        assert (folder / "figures" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(study, tmp_path):
+    command = [
+        *WHYDEEP,
+        "run",
+        "--scale",
+        "smoke",
+        "--seeds",
+        "3",
+        "--dataset",
+        "digits",
+        "--out",
+        "run",
+        "--workers",
+        "1",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("run/units/*/*/seed-*.nc")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted" in out
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/units/*/*/seed-*.nc")}
+    assert 0 < len(kept) < 27
+    assert "Some units are missing" in (tmp_path / "run" / "report.html").read_text()
+    done = whydeep(*command[3:], cwd=tmp_path)
+    assert done.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert contents(tmp_path / "run") == contents(study[0])
+
+
+def test_any_function_of_x(tmp_path):
+    done = whydeep(
+        "run",
+        "function-fitting",
+        "--scale",
+        "smoke",
+        "--seeds",
+        2,
+        "--functions",
+        "cos",
+        "sin(x) / 2",
+        "--out",
+        "run",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    names = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
+    assert names == {"figure-02", "figure-04", "learning-curves-sin-x-2", "predictions-sin-x-2"}
+    assert "C4" in done.stdout
+    assert "C1 " not in done.stdout  # needs arcsinh as well
+
+
+def test_the_default_falls_back_to_digits_and_says_so(tmp_path):
+    surroundings = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    done = whydeep(
+        "run", "image-classification", "--scale", "smoke", "--seeds", 1, "--out", "run", cwd=tmp_path, **surroundings
+    )
+    assert done.returncode == 0, done.stderr
+    assert "NOTICE: MNIST was not found and could not be downloaded" in done.stdout
+    assert "MNIST was not found" in (tmp_path / "run" / "report.html").read_text()
+    asked = whydeep("run", "--dataset", "mnist", "--out", "other", cwd=tmp_path, **surroundings)
+    assert asked.returncode == 2
+    assert "could not be downloaded" in asked.stderr
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rnu",), "no command is called 'rnu': did you mean run? (accepted: run, list, report, data, bench)"),
+        (("run", "function-fiting"), "no experiment is called 'function-fiting': did you mean function-fitting?"),
+        (
+            ("run", "--sede", "3"),
+            "no option of run is called --sede: did you mean --seeds or --scale? (accepted: --scale, --seeds",
+        ),
+        (("run", "--scale", "fast"), "invalid choice 'fast' for argument '--scale'"),
+        (("run", "--seeds", "0"), "--seeds must be 1 or more, not 0"),
+        (("run", "--seeds", "many"), "'many'"),
+        (("run", "--functions", "sin(y)"), "'sin(y)' uses 'y'"),
+        (("run", "--functions", "log(x)", "--scale", "smoke"), "log(x) is not finite"),
+        (("run", "--dataset", "mnits"), "no data set or path is called 'mnits': did you mean mnist"),
+        (("run", "--data-dir", "nowhere"), "--data-dir is nowhere, which is not a folder"),
+        (("run", "--device", "cuda"), "--device cuda needs a CUDA GPU"),
+        (("report", "nowhere"), "nowhere holds no whydeep run"),
+        (("report",), "report --help"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments, message, tmp_path, monkeypatch, capsys):
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a CUDA GPU")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit:
+        main(list(arguments))
+    assert exit.value.code == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("three years of work")
+    done = whydeep("run", "--out", ".", "--fresh", "--dataset", "digits", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "holds other things and no run of whydeep" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_list_help_and_data(tmp_path):
+    listed = whydeep("list", cwd=tmp_path)
+    assert "image-classification" in listed.stdout
+    assert whydeep("--help", cwd=tmp_path).returncode == 0
+    assert "--scale" in whydeep("run", "--help", cwd=tmp_path).stdout
+    data = whydeep("data", cwd=tmp_path)
+    assert "embedded in scikit-learn" in data.stdout
+
+
+def test_the_rooms_import_one_way():
+    """cli -> experiments -> (claims, report, runs) -> (population, networks, data)."""
+    source = Path(__file__).parents[2] / "src" / "whydeep"
+    below = {
+        "data": set(),
+        "networks": set(),
+        "population": {"networks", "data"},
+        "claims": {"population", "networks", "data"},
+        "runs": {"population", "networks", "data"},
+        "report": {"claims", "population", "networks", "data"},
+    }
+    for room, allowed in below.items():
+        for path in (source / room).rglob("*.py"):
+            imported = {
+                line.split()[1].split(".")[1]
+                for line in path.read_text().splitlines()
+                if line.startswith("from whydeep.")
+            }
+            assert imported <= allowed | {room, "errors"}, path
