@@ -350,7 +350,7 @@ def test_wrong_settings_are_named():
         Training(population, samples, engine="stack", **common)
     with pytest.raises(SettingError, match="inputs have 5 features, the network takes 13"):
         Training(population, classification(features=5), **common)
-    with pytest.raises(SettingError, match="3 learning rates (were given )?for 2 members"):
+    with pytest.raises(SettingError, match="3 learning rates for 2 members"):
         Training(population, samples, objective=CrossEntropy(), optimizer=Adam([0.1] * 3))
     with pytest.raises(SettingError, match="must be above 0"):
         Training(population, samples, objective=CrossEntropy(), optimizer=SGD(-1.0))

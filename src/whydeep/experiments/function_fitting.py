@@ -322,7 +322,8 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
                 titles[0],
                 f"Mean squared error on the training points per iteration, geometric mean over n = {seeds} "
                 f"seeds with its 95 % interval (t on the logarithm). Look at where each curve crosses the "
-                f"dashed line, 5 % of the target's variance. A network that has stopped keeps its last loss.",
+                f"dashed line, 5 % of the target's variance. Where a network has stopped, the level of its last "
+                f"{WINDOW} iterations is carried on.",
                 f"Line chart of the training error of three networks that fit {function}.",
                 partial(_draw_learning_curves, one, function),
             )
@@ -345,7 +346,7 @@ def _draw_learning_curves(results: xr.Dataset, function: str) -> MatplotlibFigur
     axes = figure.subplots()
     for network in results.network.values.tolist():
         one = results.sel(network=network)
-        values = one.loss.fillna(one.final_loss).transpose("seed", "iteration").values
+        values = one.loss.fillna(_last_level(one.loss)).transpose("seed", "iteration").values
         draw_band(
             axes,
             one.iteration,
@@ -363,9 +364,16 @@ def _draw_learning_curves(results: xr.Dataset, function: str) -> MatplotlibFigur
     )  # fmt: skip
     axes.set(yscale="log", xlabel="iteration", ylabel="MSE on the training points", title=f"y = {_label(function)}")
     axes.set_xlim(0, int(results.iterations.max()))
-    frame(axes, results.loss)
+    frame(axes, results.loss, log=True)
     axes.legend()
     return figure
+
+
+def _last_level(losses: xr.DataArray) -> xr.DataArray:
+    """Geometric mean of each network's losses over the last iterations that it was trained."""
+    stop = losses.notnull().sum("iteration")
+    last = losses.where(losses.iteration >= stop - WINDOW)
+    return xr.apply_ufunc(np.exp, xr.apply_ufunc(np.log, last).mean("iteration"))
 
 
 def _draw_predictions(results: xr.Dataset, function: str) -> MatplotlibFigure:

@@ -282,7 +282,7 @@ def _draw_learning_curves(results: xr.Dataset) -> MatplotlibFigure:
     figure = new_figure()
     axes = figure.subplots()
     _draw_curves(axes, results, "train_loss", log=True)
-    frame(axes, results.train_loss)
+    frame(axes, results.train_loss, log=True)
     axes.set(yscale="log", ylabel="training loss (cross entropy, nat)", title=results.attrs["dataset"])
     axes.legend()
     return figure
@@ -295,6 +295,7 @@ def _draw_accuracies(results: xr.Dataset) -> MatplotlibFigure:
         _draw_curves(axes, results, f"{split}_accuracy", log=False)
         axes.set_title({"train": "training images", "test": "test images"}[split])
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+    frame(left, np.stack([results.train_accuracy, results.test_accuracy]))
     left.set_ylabel(f"accuracy, {results.attrs['dataset']}")
     right.legend(loc="lower right")
     return figure

@@ -12,6 +12,7 @@ from typing import Any
 import xarray as xr
 
 from whydeep.claims import Estimate, estimate
+from whydeep.errors import RunError
 from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import Experiment
 from whydeep.networks import parameter_count
@@ -19,12 +20,27 @@ from whydeep.report import page
 from whydeep.report.style import figure_style, notice, save
 from whydeep.runs import RunFolder, format_duration, read_manifest, write_atomically
 
+FORMAT = 1
+"""Counted up when older results can no longer be presented."""
+
+
+def read_results(folder: RunFolder, experiment: Experiment) -> xr.Dataset:
+    """Read the results of an experiment.
+
+    Raises:
+        RunError: there are none, or another version of whydeep wrote them in another way.
+    """
+    results = folder.read_results(experiment.name)
+    if results.attrs.get("format") != FORMAT:
+        raise RunError(f"{folder.results(experiment.name)} was written by another version of whydeep: run it again")
+    return results
+
 
 def draw_figures(folder: RunFolder, experiment: Experiment, *, again: bool = True) -> None:
     """Draw the figures of an experiment whose results are there; unless `again`, only where results are newer."""
     if experiment.name not in folder.experiments():
         return
-    results = folder.read_results(experiment.name)
+    results = read_results(folder, experiment)
     folder.figures.mkdir(exist_ok=True)
     written = folder.results(experiment.name).stat().st_mtime
     for figure in experiment.figures(results):
@@ -47,7 +63,7 @@ def estimates_text(folder: RunFolder, experiment: Experiment) -> str:
     """Write the estimates of an experiment's claims, for the console."""
     if experiment.name not in folder.experiments():
         return ""
-    results = folder.read_results(experiment.name)
+    results = read_results(folder, experiment)
     lines = [f"\n{experiment.title} (n = {results.sizes['seed']} seeds, 95 % intervals)"]
     last: tuple[str, str] = ("", "")
     for one in estimates(experiment, results):
@@ -110,7 +126,7 @@ REFERENCES = (
 
 
 def _section(folder: RunFolder, experiment: Experiment) -> page.Section:
-    results = folder.read_results(experiment.name)
+    results = read_results(folder, experiment)
     missing = results.attrs["missing"]
     sentence, settings = _settings(json.loads(results.attrs["settings"]))
     shown = [

@@ -15,7 +15,7 @@ from whydeep.data import Dataset, Source, locate, target_function
 from whydeep.errors import SettingError, near_names
 from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import SCALES, Experiment, Plan, Scale, Setting
-from whydeep.experiments.presentation import draw_figures, estimates_text, write_report
+from whydeep.experiments.presentation import FORMAT, draw_figures, estimates_text, write_report
 from whydeep.experiments.results import combine
 from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute
 
@@ -89,7 +89,7 @@ def run_study(request: Request) -> Outcome:
     ):
         context = Context(device=device, source=source)
         shared = _share_out(jobs, workers) if device == "cpu" else jobs
-        outcome = execute(shared, folder, context, workers=workers)
+        outcome = execute(shared, folder, context, workers=workers, split=device == "cpu")
         manifest.add(outcome)
         for experiment in experiments:
             own = [job for job in jobs if job.experiment == experiment.name]
@@ -198,16 +198,17 @@ def _write_results(
 ) -> None:
     """Combine what is on disk; nothing is written while no unit is there."""
     there = [(job, sorted({*job.seeds} - {*folder.missing(job)})) for job in jobs]
-    units = hashlib.sha256(repr([(job.digest, there_seeds) for job, there_seeds in there]).encode()).hexdigest()
-    missing = [job.setting.name for job, there_seeds in there if len(there_seeds) < len(seeds)]
-    if not any(there_seeds for _, there_seeds in there):
+    units = hashlib.sha256(repr([FORMAT, seeds, *((job.digest, known) for job, known in there)]).encode()).hexdigest()
+    missing = [job.setting.name for job, known in there if len(known) < len(seeds)]
+    if not any(known for _, known in there):
         return
     written = folder.results(experiment.name).exists()
     if written and folder.read_results(experiment.name).attrs.get("units") == units:
         return
-    parts = [(cast(Setting, job.setting).coordinates, folder.load(job)) for job, there_seeds in there if there_seeds]
+    parts = [(cast(Setting, job.setting).coordinates, folder.load(job)) for job, known in there if known]
     results = combine(parts, seeds)
     results.attrs = {
+        "format": FORMAT,
         "experiment": experiment.name,
         "title": experiment.title,
         "scale": scale,

@@ -4,6 +4,7 @@ The palette is Okabe and Ito's (2008), which colour-blind readers can tell apart
 that print in grey stays readable. A network has the same colour in every figure.
 """
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,18 +96,26 @@ def draw_band(
         axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def frame(axes: Axes, values: ArrayLike) -> None:
-    """Set the limits of a logarithmic y axis to the values of all seeds; bands of few seeds may go beyond."""
-    positive = np.asarray(values)[np.asarray(values) > 0]
-    if positive.size:
-        low, high = float(positive.min()), float(positive.max())
-        axes.set_ylim(low / (high / low) ** 0.05 / 1.1, high * (high / low) ** 0.05 * 1.1)
+def frame(axes: Axes, values: ArrayLike, *, log: bool = False) -> None:
+    """Set the limits of the y axis to the values of all seeds; the bands of few seeds may go far beyond."""
+    known = np.asarray(values)[np.isfinite(values)]
+    known = known[known > 0] if log else known
+    if known.size == 0 or known.min() == known.max():
+        return
+    low, high = float(known.min()), float(known.max())
+    if log:
+        margin = (high / low) ** 0.06
+        axes.set_ylim(low / margin, high * margin)
+    else:
+        margin = 0.06 * (high - low)
+        axes.set_ylim(low - margin, high + margin)
 
 
 def notice(figure: Figure, text: str) -> None:
     """Write a notice above everything else, in the figure itself."""
     if text:
-        figure.text(0.5, 1.02, text, ha="center", va="bottom", fontsize=8.5, color=VERMILION, wrap=True)
+        lines = textwrap.fill(text, width=int(13 * figure.get_figwidth()))
+        figure.text(0.5, 1.02, lines, ha="center", va="bottom", fontsize=8.5, color=VERMILION)
 
 
 def save(figure: Figure, path: Path) -> None:
