@@ -389,8 +389,8 @@ def _draw_predictions(results: xr.Dataset, function: str) -> MatplotlibFigure:
         points = {"color": NETWORK_COLOURS[network], "linestyle": "", "marker": ".", "rasterized": True}
         upper.plot(x, one.predicted.values.ravel(), markersize=2.5, alpha=0.35, label="predicted", **points)
         lower.plot(x, errors, markersize=2, alpha=0.35, **points)
-        r2 = mean_interval(one.unseen_r2)
-        upper.set_title(f"{network}: R² = {r2.estimate:.4f}")
+        r2 = mean_interval(one.unseen_r2).estimate
+        upper.set_title(f"{network}: R² {f'= {r2:.4f}' if r2 < 0.9999 else '> 0.9999'}")
         for axes in (upper, lower):
             for ends in ((-10, -8), (8, 10)):
                 axes.axvspan(*ends, color="#f0f0f0", zorder=0, linewidth=0)

@@ -284,6 +284,8 @@ def _draw_learning_curves(results: xr.Dataset) -> MatplotlibFigure:
     _draw_curves(axes, results, "train_loss", log=True)
     frame(axes, results.train_loss, log=True)
     axes.set(yscale="log", ylabel="training loss (cross entropy, nat)", title=results.attrs["dataset"])
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter(lambda value, _: f"{value:g}")
     axes.legend()
     return figure
 
