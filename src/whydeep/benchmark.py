@@ -11,6 +11,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
@@ -23,10 +24,12 @@ from torch.nn import functional
 from whydeep.networks import MLP
 from whydeep.population import Adam, CrossEntropy, MeanSquaredError, Population, Samples, Stream, Training
 from whydeep.population.streams import Purpose
+from whydeep.runs import worker_surroundings
 
 IMAGES = 60_000
 BATCH = 50
 SECONDS = 2.0
+STEPS = 10  # of a population between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def prepare_population(workload: Workload, members: int) -> Callable[[], object]
             batch_size=BATCH,
             orders=_streams(members, "order"),
         )
-    return lambda: training.run(1)
+    return lambda: training.run(STEPS)
 
 
 def prepare_eager(workload: Workload, members: int) -> Callable[[], object]:
@@ -160,7 +163,8 @@ def measure(workload: Workload, alternative: Alternative, seconds: float = SECON
     for members in shares:
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=_measure_here, args=(workload, alternative, members, seconds, barrier, sender))
-        process.start()
+        with worker_surroundings() if alternative.prepare is prepare_population else nullcontext():
+            process.start()
         pipes.append(receiver)
         processes.append(process)
     rates = [pipe.recv() for pipe in pipes]
@@ -181,7 +185,7 @@ def _measure_here(
     if alternative.threads:
         torch.set_num_threads(alternative.threads)
     step = alternative.prepare(workload, members)
-    members = members if alternative.prepare is prepare_population else 1
+    member_steps = members * STEPS if alternative.prepare is prepare_population else 1
     for _ in range(20):
         step()
     barrier.wait()
@@ -189,7 +193,7 @@ def _measure_here(
     while (elapsed := time.perf_counter() - start) < seconds:
         step()
         taken += 1
-    out.send(taken * members / elapsed)
+    out.send(taken * member_steps / elapsed)
 
 
 def run_benchmark(rounds: int = 3) -> None:

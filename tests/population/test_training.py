@@ -21,6 +21,7 @@ from whydeep.population import (
     loss,
     weights,
 )
+from whydeep.population.denormals import flushed_denormals
 
 MEMBERS = 3
 
@@ -378,3 +379,13 @@ def test_cuda_agrees_with_the_cpu(engine):
         ).run(50)  # fmt: skip
         vectors[device] = population.vectors().cpu()
     torch.testing.assert_close(vectors["cuda"], vectors["cpu"], rtol=1e-8, atol=1e-8)
+
+
+def test_denormals_are_flushed_inside_and_kept_outside():
+    tiny = torch.full((16,), 1e-39)
+    with flushed_denormals():
+        assert (tiny * 1.0 == 0).all()
+        with flushed_denormals():
+            pass
+        assert (tiny * 1.0 == 0).all()
+    assert (tiny * 1.0 != 0).all()

@@ -10,7 +10,7 @@ optimizers   Adam, SGD: a learning rate per member, fused updates
 engines      how losses and gradients are computed:
   stacked      fully connected networks, written out (fast); its inputs come from `feed`
   modules      any nn.Module: vectorised over members, or one by one
-training     Training: the loop, checkpoints, divergence
+training     Training: the loop, checkpoints, divergence; `denormals` keeps it fast
 recorders    what is written down per step
 evaluation   Evaluator: loss and accuracy on a whole data set
 """

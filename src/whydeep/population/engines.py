@@ -65,7 +65,7 @@ def make_engine(
     if found is not None and name in ("auto", "stacked"):
         feed = Feed(samples, objective, slots, fixed=fixed)
         if feed.features != found.widths[0]:
-            raise SettingError(f"inputs have {feed.features} features and the network takes {found.widths[0]}")
+            raise SettingError(f"inputs have {feed.features} features, the network takes {found.widths[0]}")
         return Stacked(population, objective, feed, gradients)
     if name == "one-by-one":
         return OneByOne(population, objective, samples, gradients, streams)

@@ -138,7 +138,7 @@ def runs_of_equal_rate(rates: LearningRate, members: int) -> list[tuple[float, s
     """
     each = [rates] * members if isinstance(rates, int | float) else list(rates)
     if len(each) != members:
-        raise SettingError(f"{len(each)} learning rates were given for {members} members: give one, or one each")
+        raise SettingError(f"{len(each)} learning rates for {members} members: give one, or one each")
     if not all(rate > 0 for rate in each):
         raise SettingError(f"a learning rate must be above 0, not {next(r for r in each if not r > 0)}")
     runs, start = [], 0

@@ -63,4 +63,4 @@ class Samples:
             (self.own_targets, self.targets, "targets"),
         ):
             if own and len(tensor) != members:
-                raise SettingError(f"there are {len(tensor)} sets of {what} for {members} members: give one each")
+                raise SettingError(f"{len(tensor)} sets of {what} for {members} members: give one each")

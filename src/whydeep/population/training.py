@@ -8,6 +8,7 @@ from torch import Tensor
 
 from whydeep.errors import SettingError
 from whydeep.population.batches import FullBatch, MiniBatches
+from whydeep.population.denormals import flushed_denormals
 from whydeep.population.engines import EngineName, make_engine
 from whydeep.population.layout import aligned
 from whydeep.population.objectives import Objective
@@ -100,14 +101,15 @@ class Training:
 
     def run(self, steps: int, recorders: "Sequence[Recorder]" = ()) -> None:
         """Take steps; every recorder is asked before each update."""
-        for _ in range(steps):
-            self.losses = self.engine.losses_and_gradients(self.batches.batch(self.step))
-            self._finite &= torch.isfinite(self.losses)
-            self._finite_steps += self._finite
-            for recorder in recorders:
-                recorder.see(self)
-            self.update.step()
-            self.step += 1
+        with flushed_denormals():
+            for _ in range(steps):
+                self.losses = self.engine.losses_and_gradients(self.batches.batch(self.step))
+                self._finite &= torch.isfinite(self.losses)
+                self._finite_steps += self._finite
+                for recorder in recorders:
+                    recorder.see(self)
+                self.update.step()
+                self.step += 1
 
     def run_epoch(self, recorders: "Sequence[Recorder]" = ()) -> None:
         """Take the steps of one epoch."""

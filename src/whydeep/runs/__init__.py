@@ -20,6 +20,7 @@ from whydeep.runs.manifest import Manifest, read_manifest
 from whydeep.runs.progress import Estimator, Snapshot, format_duration
 from whydeep.runs.schedule import Failure, Outcome, Timing, execute
 from whydeep.runs.unit import Context, Job, Setting, digest
+from whydeep.runs.workers import worker_surroundings
 
 __all__ = [
     "BarDisplay",
@@ -40,5 +41,6 @@ __all__ = [
     "execute",
     "format_duration",
     "read_manifest",
+    "worker_surroundings",
     "write_atomically",
 ]

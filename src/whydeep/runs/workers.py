@@ -53,7 +53,7 @@ class Workers(Executor):
 
     def submit(self, function: Callable, /, *arguments: Any, **options: Any) -> Future:
         """Run a function in a worker; processes start when they are first needed."""
-        with _worker_surroundings():
+        with worker_surroundings():
             try:
                 return self._pool.submit(function, *arguments, **options)
             except BrokenProcessPool:
@@ -75,7 +75,7 @@ class Workers(Executor):
 
 
 @contextmanager
-def _worker_surroundings() -> Iterator[None]:
+def worker_surroundings() -> Iterator[None]:
     """Set what a process that starts now inherits: its environment, and Ctrl-C held back until it is ready.
 
     Here Ctrl-C arrives a moment later; in the worker, _start_worker drops it.
