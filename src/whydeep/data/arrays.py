@@ -19,6 +19,10 @@ def read_arrays(path: Path) -> Dataset:
         DataError: not an .npz file, an array missing or not numbers, or arrays that do not fit together.
     """
     try:
+        with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):  # np.load would take it for another kind of file
+                how = f"numpy.savez(path, {'=..., '.join(KEYS)}=...)"
+                raise DataError(f"{path}: not an .npz file, or only a part of one; make it with {how}")
         with np.load(path, allow_pickle=False) as file:
             missing = [key for key in KEYS if key not in file]
             if missing:
@@ -26,8 +30,8 @@ def read_arrays(path: Path) -> Dataset:
                     f"{path}: lacks {', '.join(missing)}; it must hold {', '.join(KEYS)}, "
                     f"and holds {', '.join(sorted(file)) or 'nothing'}"
                 )
-            arrays = {key: file[key] for key in KEYS}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, AttributeError) as error:
+            arrays = {key: np.asarray(file[key]) for key in KEYS}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, MemoryError) as error:
         raise DataError(f"{path}: not a readable .npz file ({error})") from None
     except ValueError as error:
         reason = "it holds Python objects" if "pickle" in str(error) else str(error)

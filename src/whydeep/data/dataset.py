@@ -24,7 +24,8 @@ class Dataset:
         class_names: what each label stands for.
         origin: where it came from, in one phrase.
         notice: a sentence to show wherever results are shown, when this is not quite what one expects.
-        fingerprint: 16 hex digits of the content; equal content has equal fingerprints in any file format.
+        fingerprint: 16 hex digits of inputs, shape, labels and number of classes. Bytes, and the float32 that
+            other numbers become, have the same one whatever kind of file they came from.
     """
 
     name: str
@@ -89,22 +90,26 @@ def make_dataset(
     if len(class_names) < 2:
         raise DataError(f"{origin}: there is only one class; at least two are needed")
     shape = tuple(train[0].shape[1:])
-
-    def tensor(inputs: np.ndarray) -> Tensor:
-        divisor = scale or (255 if inputs.dtype == np.uint8 else 1)
-        values = torch.from_numpy(inputs.reshape(len(inputs), prod(shape)).astype(np.float32))
-        return values if divisor == 1 else values.div_(divisor)
-
     digest = hashlib.sha256(repr((shape, len(class_names))).encode())
-    for array in (*train, *test):
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+
+    def tensors(inputs: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        plain = inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32)
+        classes = labels.astype("<i8")
+        for array in (plain, classes):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        values = torch.from_numpy(plain.reshape(len(plain), -1).astype(np.float32, copy=plain is inputs))
+        divisor = scale or (255 if plain.dtype == np.uint8 else 1)
+        return values if divisor == 1 else values.div_(divisor), torch.from_numpy(classes)
+
+    train_inputs, train_labels = tensors(*train)
+    test_inputs, test_labels = tensors(*test)
     return Dataset(
         name=name,
-        train_inputs=tensor(train[0]),
-        train_labels=torch.from_numpy(train[1].astype(np.int64)),
-        test_inputs=tensor(test[0]),
-        test_labels=torch.from_numpy(test[1].astype(np.int64)),
+        train_inputs=train_inputs,
+        train_labels=train_labels,
+        test_inputs=test_inputs,
+        test_labels=test_labels,
         input_shape=shape,
         class_names=tuple(class_names),
         origin=origin,
@@ -115,13 +120,13 @@ def make_dataset(
 
 def _check_split(origin: str, split: str, inputs: np.ndarray, labels: np.ndarray, classes: int) -> None:
     if inputs.ndim < 2 or len(inputs) == 0 or prod(inputs.shape[1:]) == 0:
-        raise DataError(f"{origin}: {split} inputs of shape {inputs.shape} hold no samples with features")
+        raise DataError(f"{origin}: {split} inputs have shape {inputs.shape}, expected (samples, features ...), none 0")
     if labels.shape != (len(inputs),):
         raise DataError(f"{origin}: {len(inputs)} {split} inputs have labels of shape {labels.shape}")
     if inputs.dtype.kind not in "buif":
         raise DataError(f"{origin}: {split} inputs are {inputs.dtype}, not numbers")
-    if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
-        raise DataError(f"{origin}: {split} inputs hold values that are not finite")
+    if inputs.dtype.kind == "f" and not (np.abs(inputs) <= np.finfo(np.float32).max).all():  # false for NaN
+        raise DataError(f"{origin}: {split} inputs hold values that are not finite in float32")
     if labels.min() < 0 or labels.max() >= classes:
         raise DataError(
             f"{origin}: {split} labels go from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}"

@@ -7,7 +7,7 @@ from whydeep.data.dataset import Dataset, make_dataset
 
 
 def digits(notice: str = "") -> Dataset:
-    """Return 1,797 images of 8 x 8 (Alpaydin and Kaynak 1998): 1,437 for training and 360 for test.
+    """Return 1,797 images of 8 x 8 (Alpaydin and Kaynak 1998): 1,442 for training and 355 for test.
 
     Every fifth image of each class, in the order in which scikit-learn has them, is for test.
     """

@@ -1,5 +1,7 @@
 """A user's own images: train/CLASS/*.png|jpg and test/CLASS/*.png|jpg."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from whydeep.data.dataset import Dataset, make_dataset
 from whydeep.errors import DataError
 
 ENDINGS = (".png", ".jpg", ".jpeg")
-GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 
 Files = list[tuple[Path, str]]
 
@@ -18,13 +20,15 @@ def read_folder(path: Path) -> Dataset:
     """Read a folder of images; classes are the names of the folders under train, in alphabetical order.
 
     All images must have one size. They are read as shades of grey if all of them are, else as colours
-    [height, width, 3]. Hidden files and files with other endings are passed over.
+    [height, width, 3]; 16 bits are scaled to 8, and transparency is dropped. Hidden files and files with
+    other endings are passed over.
 
     Raises:
-        DataError: no images, a class that training lacks, sizes that differ, or an image that is damaged.
+        DataError: a class without images or one that training lacks, sizes that differ, a damaged image.
     """
     files = {split: _list_files(path, split) for split in ("train", "test")}
     classes = sorted({label for _, label in files["train"]})
+    number = {label: index for index, label in enumerate(classes)}
     unknown = sorted({label for _, label in files["test"]} - set(classes))
     if unknown:
         raise DataError(f"{path}: test has the class {unknown[0]}, which train lacks")
@@ -42,7 +46,7 @@ def read_folder(path: Path) -> Dataset:
                     f"{first.shape[1]} x {first.shape[0]}: all images must have one size"
                 )
             images[index] = image
-        return images, np.array([classes.index(label) for _, label in files[split]])
+        return images, np.array([number[label] for _, label in files[split]])
 
     return make_dataset(path.name, read("train"), read("test"), origin=str(path), class_names=classes)
 
@@ -55,13 +59,18 @@ def is_image_folder(path: Path) -> bool:
 def _list_files(path: Path, split: str) -> Files:
     if not (path / split).is_dir():
         raise DataError(f"{path}: has no folder {split}; images go to train/CLASS/ and test/CLASS/")
-    files = [
-        (file, folder.name)
-        for folder in sorted((path / split).iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
-    ]
+    files: Files = []
+    for folder in sorted((path / split).iterdir()):
+        if not folder.is_dir() or folder.name.startswith("."):
+            continue
+        images = [
+            file
+            for file in sorted(folder.iterdir())
+            if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
+        ]
+        if not images:  # to skip it would silently change the number of classes
+            raise DataError(f"{folder}: holds no images ({', '.join(ENDINGS)}); add some or remove the folder")
+        files += [(file, folder.name) for file in images]
     if not files:
         raise DataError(f"{path / split}: holds no images; they go to {split}/CLASS/*.png or *.jpg")
     return files
@@ -73,7 +82,7 @@ def _open(file: Path) -> Image.Image:
     except UnidentifiedImageError:
         raise DataError(f"{file}: not an image that can be read") from None
     except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: cannot be read ({error})") from None
+        raise DataError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _mode(file: Path) -> str:
@@ -84,9 +93,11 @@ def _mode(file: Path) -> str:
 def _read_image(file: Path, grey: bool) -> np.ndarray:
     with _open(file) as image:
         try:
-            if grey and image.mode not in ("1", "L", "LA"):  # 16 bits and more: scale to 8, not cut off
-                values = np.asarray(image, dtype=np.float64)
-                return (values * (255 / max(65535.0, values.max()))).round().astype(np.uint8)
-            return np.asarray(image.convert("L" if grey else "RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+            image.load()
+        except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
             raise DataError(f"{file}: damaged image ({error})") from None
+        if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut them off at 255
+            image = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).round().astype(np.uint8))
+        if image.mode == "P":  # its transparency can belong to colours, which RGB cannot express
+            image = image.convert("RGBA")
+        return np.asarray(image.convert("L" if grey else "RGB"))

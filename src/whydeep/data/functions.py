@@ -1,9 +1,11 @@
 """Functions of one variable as targets: named ones, and expressions that a user types."""
 
 import ast
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from itertools import pairwise
 
 import numpy as np
 
@@ -64,6 +66,7 @@ class TargetFunction:
     name: str
 
     def __call__(self, x: Array) -> Array:
+        """Return float64 values in the shape of x; where the function has none, they are NaN or infinite."""
         with np.errstate(all="ignore"):
             return np.broadcast_to(_compiled(self.name)(np.asarray(x, dtype=float)), np.shape(x)).astype(float)
 
@@ -71,7 +74,7 @@ class TargetFunction:
 def target_function(text: str) -> TargetFunction:
     """Understand the name of a function, or a Python expression of x.
 
-    Accepted are numbers, x, pi, e, the operators + - * / // % **, comparisons, ``a if c else b``, and calls
+    Accepted are numbers, x, pi, e, the operators + - * / // % **, < <= > >=, ``a if c else b``, and calls
     of the named functions. The text is parsed, never run.
 
     Raises:
@@ -97,9 +100,10 @@ def sample(
     """
     x = generator.uniform(*interval, size=points)
     y = function(x)
-    if not np.isfinite(y).all():
+    finite = np.abs(y) <= np.finfo(np.float32).max  # what networks compute with; false for NaN
+    if not finite.all():
         raise SettingError(
-            f"{function.name} is not finite at x = {x[~np.isfinite(y)][0]:.4g}: give a function that is, "
+            f"{function.name} is not finite at x = {x[~finite][0]:.4g}: give a function that is, "
             f"everywhere from {interval[0]:g} to {interval[1]:g}"
         )
     if np.ptp(y) <= 1e-12 * np.abs(y).max():
@@ -114,7 +118,8 @@ def _compiled(text: str) -> Evaluate:
     if len(text) > LONGEST:
         raise SettingError(f"a function of {len(text)} characters is too long: give at most {LONGEST}")
     try:
-        tree = ast.parse(text, mode="eval")
+        with warnings.catch_warnings(action="ignore"):  # Python's remarks on style, such as for 1if x else 2
+            tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise SettingError(f"{text!r} is not an expression of x: give one such as sin(x) / 2, {_names(text)}") from None
     return _translate(tree.body, text, 0)
@@ -136,21 +141,22 @@ def _translate(node: ast.AST, text: str, depth: int) -> Evaluate:
         case ast.Constant(value=bool()):
             pass
         case ast.Constant(value=int() | float() as value):
-            return _constant(value, text)
+            return _constant(value)
         case ast.Name(id="x"):
             return lambda x: x
         case ast.Name(id=name) if name in CONSTANTS:
-            return lambda x: np.float64(CONSTANTS[name])
+            return _constant(CONSTANTS[name])
         case ast.Name(id=name):
-            raise SettingError(f"{text!r} uses {name!r}: {near_names(name, ('x', 'pi', 'e', *FUNCTIONS))}")
+            names = ("x", *CONSTANTS, *FUNCTIONS)
+            hint = f"write {name}(x)" if name in FUNCTIONS else near_names(name, names)
+            raise SettingError(f"{text!r} uses {name!r}: {hint}")
         case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
             apply, value_of = OPERATORS[type(op)], part(operand)
             return lambda x: apply(value_of(x))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
             return _binary(OPERATORS[type(op)], part(left), part(right))
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
-            compare = _binary(OPERATORS[type(op)], part(left), part(right))
-            return lambda x: compare(x).astype(float)
+        case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in OPERATORS for op in ops):
+            return _comparison([OPERATORS[type(op)] for op in ops], [part(value) for value in (left, *others)])
         case ast.IfExp(test=test, body=body, orelse=orelse):
             chosen, yes, no = part(test), part(body), part(orelse)
             return lambda x: np.where(chosen(x) != 0, yes(x), no(x))
@@ -160,20 +166,28 @@ def _translate(node: ast.AST, text: str, depth: int) -> Evaluate:
         case ast.Call(func=ast.Name(id=name)):
             hint = "takes one value" if name in FUNCTIONS else near_names(name, FUNCTIONS)
             raise SettingError(f"{text!r} calls {name!r}: {hint}")
-    piece = ast.unparse(node) if isinstance(node, ast.expr) else text
+    piece = ast.get_source_segment(text, node) or text
     raise SettingError(
-        f"{text!r} uses {piece!r}, which is not accepted: numbers, x, pi, e, + - * / // % **, comparisons, "
+        f"{text!r} uses {piece!r}, which is not accepted: numbers, x, pi, e, + - * / // % ** (power), < <= > >=, "
         "'a if c else b' and functions are"
     )
 
 
-def _constant(value: float, text: str) -> Evaluate:
-    try:
-        number = np.float64(value)
-    except OverflowError:
-        raise SettingError(f"{text[:30]!r} holds a number that is too large") from None
+def _constant(value: float) -> Evaluate:
+    number = np.asarray(value, dtype=float)
     return lambda x: number
 
 
 def _binary(apply: Callable[..., Array], left: Evaluate, right: Evaluate) -> Evaluate:
     return lambda x: apply(left(x), right(x))
+
+
+def _comparison(compare: list[Callable[..., Array]], parts: list[Evaluate]) -> Evaluate:
+    """Compare neighbours, as in ``0 < x < 1``: 1 where all of it holds, else 0."""
+
+    def evaluate(x: Array) -> Array:
+        values = [part(x) for part in parts]  # once each, however often it is compared
+        holds = [apply(left, right) for apply, (left, right) in zip(compare, pairwise(values), strict=True)]
+        return reduce(np.logical_and, holds).astype(float)
+
+    return evaluate

@@ -9,6 +9,7 @@ import numpy as np
 
 from whydeep.errors import DataError
 
+MOST_DIMENSIONS = 32  # numpy before 2.0 had no more, and no data set does
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 PARTS = {
@@ -47,7 +48,7 @@ def parse(content: bytes, path: Path, dimensions: int | None = None) -> np.ndarr
     Raises:
         DataError: not an IDX file, too short, too long, empty, or of other dimensions.
     """
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in DTYPES or content[3] == 0:
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in DTYPES or not 0 < content[3] <= MOST_DIMENSIONS:
         raise DataError(f"{path}: not an IDX file (it starts with {content[:4].hex() or 'nothing'})")
     dtype, rank = np.dtype(DTYPES[content[2]]), content[3]
     start = 4 + 4 * rank
@@ -95,6 +96,8 @@ def read_split(images: Path, labels: Path, contents: dict[Path, bytes]) -> tuple
         DataError: a file is not what it should be, or their counts differ.
     """
     pictures, classes = parse(contents[images], images, 3), parse(contents[labels], labels, 1)
+    if classes.dtype != np.uint8:  # wider ones could name billions of classes, or none
+        raise DataError(f"{labels}: holds {classes.dtype} labels, expected unsigned bytes")
     if len(pictures) != len(classes):
         raise DataError(f"{images} holds {len(pictures)} images and {labels} {len(classes)} labels: they differ")
     return pictures, classes

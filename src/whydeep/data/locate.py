@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from whydeep.data.arrays import read_arrays
 from whydeep.data.dataset import Dataset, make_dataset
 from whydeep.data.digits import digits
 from whydeep.data.folder import is_image_folder, read_folder
-from whydeep.data.sources import PUBLISHED, Published, cache_folder, download
+from whydeep.data.sources import PUBLISHED, Published, cache_folder, download, is_cached
 from whydeep.errors import DataError, near_names
 
 NAMES = (*PUBLISHED, "digits")
@@ -38,7 +39,17 @@ class Source:
         Raises:
             DataError: a file is damaged, or files do not fit together.
         """
-        return _load(self)
+        with _readable(self.path):
+            return _load(self)
+
+
+@contextmanager
+def _readable(place: str | Path | None) -> Iterator[None]:
+    """Turn what the operating system refuses, such as permission, into an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or place}: cannot be read ({error.strerror or error})") from None
 
 
 @lru_cache(maxsize=2)
@@ -70,16 +81,20 @@ def locate(request: str | None = None, data_dir: str | Path | None = None) -> So
             return _locate_published(PUBLISHED["mnist"], data_dir)
         except _NotFoundError:
             return Source("digits", "digits", notice=FALLBACK_NOTICE)
-    name = {"fashionmnist": "fashion-mnist", "fashion": "fashion-mnist"}.get(request.lower(), request.lower())
+    name = request.strip().lower()
+    name = {"fashionmnist": "fashion-mnist", "fashion": "fashion-mnist"}.get(name, name)
     if name == "digits":
         return Source("digits", "digits")
     if name in PUBLISHED:
         return _locate_published(PUBLISHED[name], data_dir)
-    return _locate_path(request)
+    with _readable(request):
+        return _locate_path(request)
 
 
 def _locate_path(request: str) -> Source:
-    path = Path(request).expanduser()
+    if not request:  # it would be the current folder
+        raise DataError(f"the name of the data set is empty: {near_names(request, NAMES)}, or a path")
+    path = Path(os.path.expanduser(request))  # noqa: PTH111 - Path's own raises for an unknown user
     if path.is_file():
         if path.suffix.lower() == ".npz":
             return Source(path.stem, "arrays", str(path.resolve()))
@@ -87,14 +102,15 @@ def _locate_path(request: str) -> Source:
     if path.is_dir():
         for folder in (path, path / "raw", path / "MNIST" / "raw"):
             if idx.find_parts(folder):
-                return Source(path.resolve().name, "idx", str(folder.resolve()))
+                named = folder.parent if folder.name == "raw" else path
+                return Source(named.resolve().name, "idx", str(folder.resolve()))
         if is_image_folder(path):
             return Source(path.resolve().name, "folder", str(path.resolve()))
         raise DataError(
             f"{path}: holds neither the four IDX files ({', '.join(idx.PARTS.values())}) nor train/CLASS/ and "
             "test/CLASS/ with images"
         )
-    raise DataError(f"no data set or path is called {request!r}: {near_names(request, NAMES)}, or a path")
+    raise DataError(f"no data set or path is called {request!r}: {near_names(request.lower(), NAMES)}, or a path")
 
 
 class _NotFoundError(DataError):
@@ -103,10 +119,11 @@ class _NotFoundError(DataError):
 
 def _locate_published(source: Published, data_dir: str | Path | None) -> Source:
     tried = []
-    for folder in _places(source, data_dir):
-        if idx.find_parts(folder) and not _is_another(folder, source):
-            return Source(source.name, "idx", str(folder.resolve()))
-        tried.append(str(folder))
+    with _readable(data_dir):
+        for folder in _places(source, data_dir):
+            if idx.find_parts(folder) and not _is_another(folder, source):
+                return Source(source.name, "idx", str(folder.resolve()))
+            tried.append(str(folder))
     try:
         return Source(source.name, "idx", str(download(source)))
     except DataError as error:
@@ -119,7 +136,7 @@ def _locate_published(source: Published, data_dir: str | Path | None) -> Source:
 def _places(source: Published, data_dir: str | Path | None) -> Iterator[Path]:
     given = data_dir or os.environ.get("WHYDEEP_DATA")
     if given:
-        root = Path(given).expanduser()
+        root = Path(os.path.expanduser(given))  # noqa: PTH111 - Path's own raises for an unknown user
         if not root.is_dir():
             origin = "--data-dir" if data_dir else "WHYDEEP_DATA"
             raise DataError(f"{origin} is {root}, which is not a folder: give one that exists")
@@ -135,9 +152,7 @@ def _is_another(folder: Path, source: Published) -> bool:
     assert parts is not None
     labels = parts["train_labels"]
     found = {_md5(labels.read_bytes()), _md5(idx.read_bytes(labels))}
-    return any(
-        found & {other.archives[1], *other.contents[1:2]} for other in PUBLISHED.values() if other is not source
-    )
+    return any(found & {other.archives[1], *other.contents[1:2]} for other in PUBLISHED.values() if other is not source)
 
 
 def _read_idx(folder: Path, name: str) -> Dataset:
@@ -190,8 +205,9 @@ def catalog(data_dir: str | Path | None = None) -> list[Entry]:
     """
     entries = []
     for source in PUBLISHED.values():
-        places = [*_places(source, data_dir), cache_folder(source)]
-        found = [folder for folder in places if _holds(folder, source)]
+        with _readable(cache_folder(source)):
+            found = [folder for folder in _places(source, data_dir) if _holds(folder, source)]
+            found += [cache_folder(source)] if is_cached(source) else []
         how = f"downloaded at first use, or put {idx.PARTS['train_images']}.gz and the other three in --data-dir"
         entries.append(Entry(source.name, str(found[0]) if found else "", how))
     entries.append(Entry("digits", "embedded in scikit-learn", ""))

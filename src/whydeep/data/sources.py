@@ -2,8 +2,13 @@
 
 import hashlib
 import logging
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pooch
@@ -58,7 +63,7 @@ PUBLISHED: dict[str, Published] = {
                 "6bbc9ace898e44ae57da46a324031adb",
                 "a25bea736e30d166cdddb491f175f624",
                 "2646ac647ad5339dbf082846283269ea",
-                "27ae3e4e09519cfbb04c629615203637",
+                "27ae3e4e09519cfbb04c329615203637",
             ),
         ),
         Published(
@@ -94,6 +99,11 @@ def cache_folder(source: Published) -> Path:
     return Path(pooch.os_cache("whydeep")) / source.name
 
 
+def is_cached(source: Published) -> bool:
+    """Say whether all four files of a data set were downloaded before."""
+    return not _missing(source)
+
+
 def download(source: Published) -> Path:
     """Fetch what the cache lacks, each file checked against its md5; return the cache folder.
 
@@ -103,43 +113,89 @@ def download(source: Published) -> Path:
     Raises:
         DataError: no mirror delivered within the deadline, or what it delivered is not the published file.
     """
-    folder = cache_folder(source)
     pooch.get_logger().setLevel(logging.ERROR)
     reasons: list[str] = []
-    deadline = time.monotonic() + DEADLINE
-    for part, md5 in zip(PARTS.values(), source.archives, strict=True):
-        name = f"{part}.gz"
-        if _is_there(folder / name, md5):
-            continue
-        for mirror in source.mirrors:
-            try:
-                _fetch(mirror + name, md5, folder, name, deadline)
-                deadline = time.monotonic() + DEADLINE  # something arrives: go on
-                break
-            except (requests.RequestException, OSError, ValueError) as error:
-                reasons.append(f"{mirror}: {_reason(error)}")
-        else:
-            raise DataError(f"{source.title} could not be downloaded ({'; '.join(dict.fromkeys(reasons))})")
-    return folder
+    watch = _Watch()
+    for tried, mirror in enumerate(source.mirrors):  # mirrors outside: one that fails is not asked four times
+        try:
+            for name, md5 in _missing(source).items():
+                share = watch.left() / (len(source.mirrors) - tried)
+                _patiently(partial(_fetch, mirror + name, md5, cache_folder(source), name, watch), watch, share)
+            return cache_folder(source)
+        except (requests.RequestException, OSError, ValueError) as error:
+            reasons.append(f"{mirror}: {_reason(error)}")
+    raise DataError(f"{source.title} could not be downloaded ({'; '.join(reasons)})")
+
+
+def _missing(source: Published) -> dict[str, str]:
+    """Return name and md5 of the files that the cache lacks."""
+    names = [f"{part}.gz" for part in PARTS.values()]
+    folder = cache_folder(source)
+    return {name: md5 for name, md5 in zip(names, source.archives, strict=True) if not _is_there(folder / name, md5)}
 
 
 def _is_there(path: Path, md5: str) -> bool:
     return path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5
 
 
-def _fetch(url: str, md5: str, folder: Path, name: str, deadline: float) -> None:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise requests.Timeout(f"no answer within {DEADLINE:g} s")
-    connect = min(3.0, left / 2)
-    downloader = pooch.HTTPDownloader(timeout=(connect, max(0.5, min(4.0, left - connect))))
-    path = Path(pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=folder, downloader=downloader))
-    assert path == folder / name
+class _Watch:
+    """Knows when something last arrived; to pooch it looks like a progress bar."""
+
+    def __init__(self) -> None:
+        self.total, self.last = 0, time.monotonic()
+
+    def update(self, _: int) -> None:
+        self.last = time.monotonic()
+
+    def reset(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def left(self) -> float:
+        """Seconds until nothing has arrived for `DEADLINE`."""
+        return max(0.0, self.last + DEADLINE - time.monotonic())
+
+
+def _patiently(work: Callable[[], None], watch: _Watch, seconds: float) -> None:
+    """Run work in a thread, and leave it behind when nothing arrives for some seconds.
+
+    Time limits of sockets are not enough: looking up a name has none, a name may stand for many addresses
+    that are tried one after the other, and a byte now and then would keep a connection alive for ever.
+    """
+    result: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            result.set_result(None)
+        except Exception as error:
+            result.set_exception(error)
+
+    began = time.monotonic()
+    threading.Thread(target=run, name="download", daemon=True).start()  # a daemon cannot hold up the exit
+    while not wait([result], timeout=0.05).done:
+        if time.monotonic() - max(began, watch.last) > seconds:
+            raise requests.Timeout
+    result.result()
+
+
+def _fetch(url: str, md5: str, folder: Path, name: str, watch: _Watch) -> None:
+    with ExitStack() as answers:
+
+        def close_later(answer: requests.Response, **_: object) -> None:  # pooch leaves those such as 404 open
+            answers.callback(answer.close)
+
+        downloader = pooch.HTTPDownloader(timeout=DEADLINE, progressbar=watch, hooks={"response": close_later})
+        pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=folder, downloader=downloader)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return "no answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "broke off"
     if isinstance(error, requests.ConnectionError):
         return "cannot be reached"
     if isinstance(error, requests.HTTPError):

@@ -1,0 +1,270 @@
+"""From a name or a path to a data set: where it is looked for, what is said when it is not there."""
+
+import gzip
+import hashlib
+import os
+import pickle
+import shutil
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whydeep.data import NAMES, Source, catalog, idx, locate, sources
+from whydeep.data.locate import FALLBACK_NOTICE
+from whydeep.errors import DataError
+
+FILES = list(idx.PARTS.values())
+GIVEN = os.environ.get("WHYDEEP_DATA")
+
+
+def packed(array):
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype("u1").tobytes()
+
+
+def contents(count=6, classes=10):
+    labels = np.arange(count) % classes
+    images = np.arange(count * 4).reshape(count, 2, 2)
+    return [packed(array) for array in (images, labels, images[:4], labels[:4])]
+
+
+def write(folder, content=None, ending="", pack=bytes):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in zip(FILES, content or contents(), strict=True):
+        (folder / f"{name}{ending}").write_bytes(pack(data))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    """No network, no cache, no environment; the current folder is empty."""
+    unreachable = {
+        name: replace(source, mirrors=("http://127.0.0.1:9/",)) for name, source in sources.PUBLISHED.items()
+    }
+    for name, source in unreachable.items():
+        monkeypatch.setitem(sources.PUBLISHED, name, source)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("WHYDEEP_DATA", raising=False)
+    monkeypatch.setattr(sources.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def problem(*arguments):
+    with pytest.raises(DataError) as error:
+        locate(*arguments).load()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("inside", ["", "mnist", "MNIST/raw", "raw"])
+@pytest.mark.parametrize(("ending", "pack"), [("", bytes), (".gz", gzip.compress), ("", gzip.compress), (".gz", bytes)])
+def test_layouts_under_data_dir(tmp_path, monkeypatch, inside, ending, pack):
+    folder = write(tmp_path / "data" / inside, None, ending, pack)
+    source = locate("mnist", tmp_path / "data")
+    assert source == Source("mnist", "idx", str(folder))
+    monkeypatch.setenv("WHYDEEP_DATA", str(tmp_path / "data"))
+    assert locate() == locate("MNIST") == locate(" Mnist ") == source
+
+
+def test_torchvisions_layout_in_the_current_folder():
+    folder = write(Path("data/MNIST/raw"))
+    assert locate().path == str(folder.resolve())
+
+
+def test_data_dir_goes_before_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("WHYDEEP_DATA", str(write(tmp_path / "one")))
+    assert locate("mnist", write(tmp_path / "two")).path == str(tmp_path / "two")
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "Fashion-MNIST", "FashionMNIST", "fashion"])
+def test_names_of_fashion_mnist(tmp_path, name):
+    write(tmp_path / "FashionMNIST" / "raw")
+    assert locate(name, tmp_path).name == "fashion-mnist"
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_mnist_is_not_fashion_mnist(tmp_path, monkeypatch, ending):
+    write(tmp_path, None, ending)
+    known = sources.PUBLISHED["mnist"]
+    labels = tmp_path / f"{FILES[1]}{ending}"
+    digest = hashlib.md5(labels.read_bytes()).hexdigest()
+    monkeypatch.setitem(
+        sources.PUBLISHED, "mnist", replace(known, contents=(known.contents[0], digest, *known.contents[2:]))
+    )
+    assert locate("mnist", tmp_path).path == str(tmp_path)
+    assert "Fashion-MNIST could not be downloaded" in problem("fashion-mnist", tmp_path)
+    entries = {entry.name: entry.place for entry in catalog(tmp_path)}
+    assert entries["mnist"] == str(tmp_path)
+    assert entries["fashion-mnist"] == ""
+
+
+def test_equal_content_has_one_fingerprint_in_any_file(tmp_path):
+    write(tmp_path / "plain")
+    write(tmp_path / "packed", None, ".gz", gzip.compress)
+    arrays = [idx.parse(content, tmp_path) for content in contents()]
+    np.savez(tmp_path / "mine.npz", x_train=arrays[0], y_train=arrays[1], x_test=arrays[2], y_test=arrays[3])
+    names = ("plain", "packed", "mine.npz")
+    assert len({locate(str(tmp_path / name)).load().fingerprint for name in names}) == 1
+
+
+def test_a_published_name_with_other_content_has_a_notice(tmp_path):
+    data = locate("mnist", write(tmp_path)).load()
+    assert data.name == "MNIST"
+    assert data.notice == f"{FILES[0]} in {tmp_path} is not the published file of MNIST."
+
+
+@pytest.mark.parametrize("inside", ["", "raw", "MNIST/raw"])
+def test_a_folder_of_idx_files_by_its_path(tmp_path, inside):
+    write(tmp_path / "letters" / inside, contents(60, 26))
+    data = locate(str(tmp_path / "letters")).load()
+    assert (data.classes, len(data.train_labels), data.notice) == (26, 60, "")
+    assert data.name == ("MNIST" if inside == "MNIST/raw" else "letters")
+
+
+def test_a_class_that_never_occurs_is_counted(tmp_path):
+    write(tmp_path, [packed(np.zeros((2, 2, 2))), packed(np.array([0, 9]))] * 2)
+    assert locate(str(tmp_path)).load().class_names == tuple("0123456789")
+
+
+def test_files_that_do_not_fit_together(tmp_path):
+    broken = contents()
+    broken[3] = broken[1]
+    write(tmp_path, broken)
+    assert problem(str(tmp_path)) == (
+        f"{tmp_path / FILES[2]} holds 4 images and {tmp_path / FILES[3]} 6 labels: they differ"
+    )
+
+
+@pytest.mark.parametrize("request_", [None, "mnist"])
+def test_damaged_or_incomplete_mnist_never_falls_back(tmp_path, request_):
+    write(tmp_path)
+    (tmp_path / FILES[0]).write_bytes(contents()[0][:-1])
+    assert problem(request_, tmp_path) == (
+        f"{tmp_path / FILES[0]}: truncated: the header promises 6 x 2 x 2 = 24 bytes, found 23"
+    )
+    (tmp_path / FILES[0]).unlink()
+    assert problem(request_, tmp_path) == (f"{tmp_path}: holds some of the four IDX files but not {FILES[0]} (or .gz)")
+
+
+@pytest.mark.parametrize("data_dir", [False, True])
+def test_the_default_falls_back_with_a_notice_when_mnist_is_nowhere(tmp_path, data_dir):
+    source = locate(None, tmp_path if data_dir else None)
+    assert source == Source("digits", "digits", notice=FALLBACK_NOTICE)
+    assert source.load().notice == FALLBACK_NOTICE
+    assert locate("Digits").load().notice == ""
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "kmnist"])
+def test_a_name_never_falls_back(tmp_path, name):
+    text, title = problem(name, tmp_path), sources.PUBLISHED[name].title
+    assert text.startswith(f"{title} could not be downloaded (http://127.0.0.1:9/: cannot be reached); looked in ")
+    assert f"looked in {tmp_path}, {tmp_path / name}, " in text
+    assert text.endswith(f"put {', '.join(FILES)} (or .gz) in a folder and give it as --data-dir")
+
+
+@pytest.mark.parametrize("request_", [None, "mnist"])
+def test_a_data_folder_that_does_not_exist(tmp_path, monkeypatch, request_):
+    monkeypatch.setenv("WHYDEEP_DATA", str(tmp_path / "none"))
+    assert problem(request_) == f"WHYDEEP_DATA is {tmp_path / 'none'}, which is not a folder: give one that exists"
+    (tmp_path / "file").touch()
+    assert problem(request_, tmp_path / "file") == (
+        f"--data-dir is {tmp_path / 'file'}, which is not a folder: give one that exists"
+    )
+    with pytest.raises(DataError, match=r"^WHYDEEP_DATA is "):
+        catalog()
+
+
+@pytest.mark.parametrize(
+    ("request_", "near"),
+    [
+        ("mnsit", "mnist"),
+        ("MNITS", "mnist"),
+        ("fashionmnits", "fashion-mnist"),
+        ("digit", "digits"),
+        ("K-MNIST", "kmnist"),
+    ],
+)
+def test_near_names(request_, near):
+    text = problem(request_)
+    assert text.startswith(f"no data set or path is called {request_!r}: did you mean {near}")
+    assert text.endswith(f"(accepted: {', '.join(NAMES)}), or a path")
+
+
+@pytest.mark.parametrize(
+    "request_", ["", " ", "a" * 5000, "a\0b", "~nobody-of-this-name/x", "none.npz", "\ud800", "😀"]
+)
+def test_requests_that_are_nothing(request_):
+    text = problem(request_)
+    assert "accepted: " in text or "cannot be read" in text
+
+
+def test_data_folders_that_are_nothing():
+    for data_dir in ("a" * 5000, "a\0b", "~nobody-of-this-name/x"):
+        text = problem("mnist", data_dir)
+        assert "give one that exists" in text or "cannot be read (File name too long)" in text
+
+
+def test_a_file_that_is_no_data_set(tmp_path):
+    (tmp_path / "table.csv").touch()
+    assert problem(str(tmp_path / "table.csv")) == (
+        f"{tmp_path / 'table.csv'}: not a data set; give an .npz file, a folder, or a name ({', '.join(NAMES)})"
+    )
+
+
+def test_a_path_goes_where_it_says_even_if_it_looks_like_a_name():
+    write(Path("mnist"))
+    assert locate("./mnist").path == str(Path("mnist").resolve())
+
+
+def test_permission_denied_is_one_line(tmp_path, monkeypatch):
+    write(tmp_path / "data")
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    for arguments in ((None, tmp_path / "data"), ("mnist", tmp_path / "data"), (str(tmp_path / "data"),)):
+        assert problem(*arguments).endswith(": cannot be read (Permission denied)")
+    with pytest.raises(DataError, match=r"cannot be read \(Permission denied\)$"):
+        catalog(tmp_path / "data")
+
+
+def test_files_that_vanish_before_they_are_loaded(tmp_path):
+    source = locate("mnist", write(tmp_path / "data"))
+    shutil.rmtree(source.path)
+    with pytest.raises(DataError) as error:
+        source.load()
+    assert str(error.value) == f"{source.path}: the four IDX files are no longer there"
+
+
+def test_a_source_travels_and_is_loaded_once(tmp_path):
+    source = locate("mnist", write(tmp_path))
+    again = pickle.loads(pickle.dumps(source))
+    assert again == source
+    assert hash(again) == hash(source)
+    assert again.load() is source.load()
+
+
+def test_the_catalogue_names_places_and_remedies(tmp_path):
+    write(tmp_path / "mnist")
+    lines = [str(entry) for entry in catalog(tmp_path)]
+    assert [line.split()[0] for line in lines] == list(NAMES)
+    assert lines[0].endswith(f" {tmp_path / 'mnist'}")
+    assert "not here: downloaded at first use" in lines[1]
+    assert lines[3].endswith(" embedded in scikit-learn")
+
+
+@pytest.mark.skipif(not GIVEN, reason="WHYDEEP_DATA does not say where MNIST lies")
+def test_the_real_mnist():
+    source = locate("mnist", GIVEN)
+    data = source.load()
+    assert (len(data.train_labels), len(data.test_labels), data.input_shape) == (60_000, 10_000, (28, 28))
+    assert (data.name, data.notice, data.classes) == ("MNIST", "", 10)
+    assert data.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert data.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
+    assert data.train_inputs.mean().item() == pytest.approx(0.1307, abs=1e-4)
+    assert "Fashion-MNIST could not be downloaded" in problem("fashion-mnist", source.path)
+    assert "KMNIST could not be downloaded" in problem("kmnist", Path(source.path))
