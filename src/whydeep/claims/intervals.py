@@ -59,8 +59,9 @@ def mean_interval(values: ArrayLike, *, log: bool = False, level: float = LEVEL)
             is then the geometric mean. A value of zero or less gives no interval.
         level: share of such intervals that cover the true mean.
 
-    >>> mean_interval([1.0, 2.0, 3.0])
-    Interval(estimate=2.0, low=-0.484, high=4.484, n=3, level=0.95)
+    >>> interval = mean_interval([1.0, 2.0, 3.0])
+    >>> print(interval, interval.n)
+    2.00 [-0.48, 4.48] 3
     """
     low, estimate, high = interval_band(np.asarray(values, dtype=float)[:, None], log=log, level=level)
     n = int(np.count_nonzero(~np.isnan(np.asarray(values, dtype=float))))

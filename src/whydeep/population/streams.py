@@ -20,7 +20,7 @@ class Stream:
     """One named stream; each call of `numpy` starts it from its beginning.
 
     >>> Stream(0, "demo", "", 3, "data").numpy().integers(100, size=4).tolist()
-    [58, 63, 25, 82]
+    [11, 60, 48, 90]
     """
 
     root_seed: int
