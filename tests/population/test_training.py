@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reference import initial_module, streams, train_plain, vector
 from torch import nn
 from torch.nn import functional
@@ -12,6 +14,7 @@ from whydeep.population import (
     SGD,
     Adam,
     CrossEntropy,
+    Evaluator,
     MeanSquaredError,
     Population,
     Recorder,
@@ -389,3 +392,45 @@ def test_denormals_are_flushed_inside_and_kept_outside():
             pass
         assert (tiny * 1.0 == 0).all()
     assert (tiny * 1.0 != 0).all()
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_a_member_never_depends_on_its_neighbours(data):
+    """As above, for any widths, activation, data type, batch size, and shared or own samples."""
+    draw = data.draw
+    features, outputs = draw(st.sampled_from([1, 2, 3, 13, 16, 33, 64])), draw(st.sampled_from([1, 2, 3, 10]))
+    widths = (features, *draw(st.lists(st.sampled_from([1, 2, 3, 5, 8, 15, 17, 30, 40]), max_size=4)), outputs)
+    activation = draw(st.sampled_from(["relu", "tanh", "sigmoid", "softplus"]))
+    count, members = draw(st.sampled_from([1, 2, 5, 31, 64, 333])), draw(st.sampled_from([2, 3, 5]))
+    batch_size = draw(st.one_of(st.none(), st.integers(1, min(count, 50))))
+    own_inputs, own_targets = draw(st.booleans()), draw(st.booleans())
+    objective = draw(st.sampled_from([CrossEntropy(), MeanSquaredError()]))
+    dtype = draw(st.sampled_from([torch.float32, torch.float64]))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
+    inputs = torch.randn(members, count, features, generator=generator)
+    targets = torch.randn(members, count, outputs, generator=generator)
+    if isinstance(objective, CrossEntropy):
+        targets = targets.argmax(2)
+
+    def run(chosen):
+        samples = Samples(
+            inputs[chosen] if own_inputs else inputs[0],
+            targets[chosen] if own_targets else targets[0],
+            own_inputs,
+            own_targets,
+        )
+        every = [streams("init", 1, seed)[0] for seed in chosen]
+        population = Population.initialise(lambda: MLP(widths, activation), every, dtype=dtype)
+        orders = [streams("order", 1, seed)[0] for seed in chosen]
+        training = Training(
+            population, samples, objective=objective, optimizer=Adam(0.01), batch_size=batch_size, orders=orders
+        )
+        losses = Recorder(loss)
+        training.run(8, [losses])
+        return population.vectors(), losses.values, Evaluator(population, samples, objective, chunk=50)().loss
+
+    together = run(list(range(members)))
+    for chosen in [[0], [members - 1], [0, members - 1], list(range(1, members))]:
+        for whole, part in zip(together, run(chosen), strict=True):
+            assert torch.equal(whole[chosen], part)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from whydeep.errors import SettingError
-from whydeep.population.layout import aligned
+from whydeep.population.layout import sample_slots
 from whydeep.population.streams import Stream
 
 
@@ -46,7 +46,7 @@ class MiniBatches:
             raise SettingError(f"batches of {size} cannot be drawn from {samples} samples: give 1 to {samples}")
         self.samples, self.size, self.orders, self.device = samples, size, orders, device
         self.steps = -(-samples // size)
-        slots = aligned(size)
+        slots = sample_slots(size)
         counts = [min(size, samples - start) for start in range(0, samples, size)]
         self._weights = {
             count: torch.tensor([1 / count] * count + [0.0] * (slots - count), dtype=dtype, device=device)
@@ -81,7 +81,7 @@ class FullBatch:
 
     @cached_property
     def _batch(self) -> Batch:
-        slots = aligned(self.samples)
+        slots = sample_slots(self.samples)
         indices = torch.zeros(slots, dtype=torch.int64, device=self.device)
         indices[: self.samples] = torch.arange(self.samples)
         weights = torch.zeros(slots, dtype=self.dtype, device=self.device)

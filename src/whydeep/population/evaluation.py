@@ -7,7 +7,7 @@ from torch import Tensor
 
 from whydeep.population.batches import Batch
 from whydeep.population.engines import EngineName, make_engine
-from whydeep.population.layout import aligned
+from whydeep.population.layout import sample_slots
 from whydeep.population.objectives import CrossEntropy, MeanSquaredError, Objective
 from whydeep.population.population import Population
 from whydeep.population.samples import Samples
@@ -47,7 +47,7 @@ class Evaluator:
         samples.check_members(len(population))
         self.population, self.objective = population, objective
         samples = samples.to(population.device, population.dtype)
-        slots = aligned(min(chunk, len(samples)))
+        slots = sample_slots(min(chunk, len(samples)))
         self.engine = make_engine(
             engine, population, objective, samples, torch.empty_like(population.flat), slots=slots
         )
@@ -87,7 +87,7 @@ def _chunks(samples: int, slots: int, device: torch.device, dtype: torch.dtype) 
 def predictions(population: Population, inputs: Tensor, *, engine: EngineName = "auto") -> Tensor:
     """Outputs of every member on the same inputs [sample, *feature]: [member, sample, output]."""
     samples = Samples(inputs, inputs.new_zeros(len(inputs), 1)).to(population.device, population.dtype)
-    slots = aligned(len(samples))
+    slots = sample_slots(len(samples))
     whole = make_engine(
         engine,
         population,

@@ -14,14 +14,30 @@ The last bits of a vectorised product or of fused Adam depend on how its operand
 member's parameters aligned alike, a member computes the same bits alone as among others.
 """
 
+SAMPLE_SLOTS = 32
+"""Samples are padded to a multiple of this many.
 
-def aligned(count: int) -> int:
-    """Round a count up to the alignment.
+Elementwise functions such as tanh are computed for 32 numbers at a time at most, and for what is left over with
+other instructions and other last bits. With padding nothing is ever left over, however many members there are.
+"""
+
+
+def aligned(count: int, multiple: int = ALIGNMENT) -> int:
+    """Round a count up to a multiple.
 
     >>> aligned(50)
     64
     """
-    return -(-count // ALIGNMENT) * ALIGNMENT
+    return -(-count // multiple) * multiple
+
+
+def sample_slots(samples: int) -> int:
+    """Round a number of samples up to the slots that they take.
+
+    >>> sample_slots(5)
+    32
+    """
+    return aligned(samples, SAMPLE_SLOTS)
 
 
 @dataclass(frozen=True)

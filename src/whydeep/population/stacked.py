@@ -5,7 +5,7 @@ a long run of contiguous numbers, and a layer of all members is one batched matr
 allocated once and used again at every step, and members go through them in blocks that fit the cache.
 
 Which members share a block never changes a bit of the result: samples are padded to an aligned number, so
-that each member's operands are aligned alike (see `layout.ALIGNMENT`). This holds on one thread of a CPU.
+that each member's operands are aligned alike (see `layout`). This holds on one thread of a CPU.
 """
 
 from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from whydeep.errors import SettingError
 from whydeep.population.batches import FullBatch, MiniBatches
 from whydeep.population.denormals import flushed_denormals
 from whydeep.population.engines import EngineName, make_engine
-from whydeep.population.layout import aligned
+from whydeep.population.layout import sample_slots
 from whydeep.population.objectives import Objective
 from whydeep.population.optimizers import Optimizer
 from whydeep.population.population import Population
@@ -79,7 +79,7 @@ class Training:
             objective,
             self.samples,
             self.gradients,
-            slots=aligned(batch_size or len(samples)),
+            slots=sample_slots(batch_size or len(samples)),
             fixed=batch_size is None,
             streams=orders,
         )
