@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
+import whydeep
 from whydeep.errors import WhydeepError, near_names
 
 
@@ -133,6 +134,9 @@ Command = (
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 a unit failed, 2 bad input, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
+    if given == ["--version"]:
+        print(f"whydeep {whydeep.__version__}")
+        sys.exit(0)
     try:
         sys.exit(_parse(given)())
     except WhydeepError as error:

@@ -13,6 +13,7 @@ import pytest
 import torch
 import xarray as xr
 
+from whydeep import __version__
 from whydeep.cli import main
 
 WHYDEEP = [sys.executable, "-m", "whydeep.cli"]
@@ -208,6 +209,7 @@ def test_list_help_and_data(tmp_path):
     assert "image-classification" in listed.stdout
     assert whydeep("--help", cwd=tmp_path).returncode == 0
     assert "--scale" in whydeep("run", "--help", cwd=tmp_path).stdout
+    assert whydeep("--version", cwd=tmp_path).stdout == f"whydeep {__version__}\n"
     data = whydeep("data", cwd=tmp_path)
     assert "embedded in scikit-learn" in data.stdout
 

@@ -72,7 +72,8 @@ def estimates_text(folder: RunFolder, experiment: Experiment) -> str:
         if (one.claim.id, one.test.statistic) != last:
             lines.append(f"      {one.test.statistic}; the claim: {one.test.rule}")
         last = one.claim.id, one.test.statistic
-        lines.append(f"        {one.part:<22} {one.interval}" if one.part else f"        {one.interval}")
+        fewer = f"  (n = {one.interval.n})" if one.interval.n < results.sizes["seed"] else ""
+        lines.append(f"        {one.part:<22} {one.interval}{fewer}" if one.part else f"        {one.interval}{fewer}")
     return "\n".join(lines)
 
 

@@ -72,11 +72,10 @@ def run_study(request: Request) -> Outcome:
         images = source.load()
     elif request.dataset:
         source = locate(request.dataset, request.data_dir)  # a wrong name is an error all the same
-    _say(_headline(request, experiments, images, device))
-    plan = _plan(request, images)
     workers = request.workers or (1 if device == "cuda" else os.cpu_count() or 1)
     seeds = tuple(range(request.seeds))
-    jobs = _jobs(experiments, plan, seeds, images, device)
+    jobs = _jobs(experiments, _plan(request, images), seeds, images, device)
+    _say(_headline(request, experiments, images, device))
     folder = RunFolder(request.out)
     with (
         folder.claim(fresh=request.fresh),
