@@ -92,12 +92,24 @@ def write_report(folder: RunFolder) -> None:
         title="How neural networks train",
         lead="Populations of networks, one member per seed: what was trained, what was measured, and how sure it is.",
         facts=_facts(manifest),
-        notices=(configuration["notice"],) if configuration["notice"] else (),
+        notices=_notices(folder, manifest),
         sections=tuple(sections),
         command=_command(manifest),
         references=REFERENCES,
     )
     write_atomically(folder.report, page.render(report).encode())
+
+
+def _notices(folder: RunFolder, manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say what a reader must know before anything else: other images than expected, missing parts."""
+    configuration = manifest["configuration"]
+    notices = [configuration["notice"]]
+    if manifest["status"] in ("interrupted", "failed"):
+        notices.append(f"The last session was {manifest['status']}: run the same command again to go on.")
+    absent = [name for name in configuration["experiments"] if name not in folder.experiments()]
+    if absent:
+        notices.append(f"No results yet: {', '.join(absent)}.")
+    return tuple(notice for notice in notices if notice)
 
 
 def _facts(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
