@@ -87,7 +87,6 @@ def write_report(folder: RunFolder) -> None:
     sections = [
         _section(folder, experiment) for name, experiment in EXPERIMENTS.items() if name in folder.experiments()
     ]
-    configuration = manifest["configuration"]
     report = page.Page(
         title="How neural networks train",
         lead="Populations of networks, one member per seed: what was trained, what was measured, and how sure it is.",
