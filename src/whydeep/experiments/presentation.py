@@ -114,12 +114,10 @@ def _notices(folder: RunFolder, manifest: Mapping[str, Any]) -> tuple[str, ...]:
 def _facts(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Say what was run: label and value."""
     configuration, versions, git = manifest["configuration"], manifest["versions"], manifest["git"]
-    images = f"{configuration['dataset']}, {configuration['dataset_origin']}" if configuration["dataset"] else "none"
     seconds = sum(job["seconds"] for job in manifest["jobs"])
     return (
         ("Scale", configuration["scale"]),
         ("Seeds", f"n = {configuration['seeds']} per setting"),
-        ("Images", images),
         ("Device", f"{manifest['device']}, {manifest['cpu_count']} cores"),
         ("Training time", f"{format_duration(seconds)} on one core, all experiments"),
         ("Started", f"{datetime.fromisoformat(manifest['start']):%Y-%m-%d %H:%M} UTC"),
@@ -160,13 +158,19 @@ def _section(folder: RunFolder, experiment: Experiment) -> page.Section:
         name=experiment.name,
         title=experiment.title,
         question=experiment.question,
-        paragraphs=(sentence,) if sentence else (),
+        paragraphs=(_sample(results), sentence),
         tables=(settings, *tables, _claims_table(experiment, results)),
         figures=tuple(shown),
         definitions=tuple(experiment.definitions.items()),
         data_file=folder.results(experiment.name).relative_to(folder.path).as_posix(),
         missing=f"Some units are missing: {missing}. Run the same command again to go on." if missing else "",
     )
+
+
+def _sample(results: xr.Dataset) -> str:
+    """Say what these results were measured on; a folder may hold results of several runs."""
+    images = f", on {results.attrs['dataset']} ({results.attrs['dataset_origin']})" if results.attrs["dataset"] else ""
+    return f"Scale {results.attrs['scale']}, n = {results.sizes['seed']} seeds per setting{images}."
 
 
 def _claims_table(experiment: Experiment, results: xr.Dataset) -> page.Table:
@@ -194,7 +198,7 @@ def _settings(settings: Sequence[Mapping[str, Any]]) -> tuple[str, page.Table]:
         header.append("parameters")
         for row, one in zip(rows, settings, strict=True):
             row.append(f"{parameter_count(one['widths']):,}")
-    sentence = f"All settings: {', '.join(shared)}." if shared else ""
+    sentence = f"All settings: {', '.join(shared) or 'nothing in common'}."
     table = page.Table(
         "What was trained",
         tuple(header),
