@@ -50,9 +50,10 @@ WORKLOADS = (
 
 @dataclass(frozen=True)
 class Alternative:
-    """A way to train: `steps` makes a function that takes one step of so many members.
+    """A way to train.
 
     Attributes:
+        prepare: from a workload and a number of members to a function that takes steps.
         processes: run at the same time, each with its share of the members.
         threads: of each process; 0 leaves PyTorch's default.
     """
