@@ -9,7 +9,7 @@ import xarray as xr
 from torch.nn import functional
 
 from whydeep.data import Source
-from whydeep.experiments import EXPERIMENTS, function_fitting, image_classification
+from whydeep.experiments import EXPERIMENTS, function_fitting, gradient_norm, image_classification
 from whydeep.experiments.experiment import SCALES, Plan
 from whydeep.experiments.results import combine
 from whydeep.networks import parameter_count
@@ -153,3 +153,30 @@ def test_missing_parts_become_not_a_number():
     assert combined.loss.sel(function="cos", network="deep").values.tolist() == [1.0, 1.0]
     assert np.isnan(combined.loss.sel(function="cos", network="shallow")).all()
     np.testing.assert_array_equal(combined.loss.sel(function="arcsinh", network="shallow"), [np.nan, 2.0])
+
+
+def test_gradient_norms_are_those_of_the_loss_at_the_same_parameters():
+    """Against autograd, at the first iteration and after three; layers add up in squares to the whole."""
+    from whydeep.data import sample, target_function
+    from whydeep.networks import MLP
+    from whydeep.population import Stream
+
+    setting = dataclasses.replace(gradient_norm.settings(Plan("smoke"))[0], iterations=20, points=100)
+    results = gradient_norm.measure(setting, (0, 4), Context())
+    xr.testing.assert_identical(results.sel(seed=[4]), gradient_norm.measure(setting, (4,), Context()))
+    generator = Stream(0, gradient_norm.NAME, "", 4, "data").numpy()
+    x, y = (torch.from_numpy(v).unsqueeze(1).float() for v in sample(target_function("cos"), (-10, 10), 100, generator))
+    with torch.random.fork_rng():
+        torch.manual_seed(Stream(0, gradient_norm.NAME, "cos", 4, "init").torch_seed())
+        module = MLP(setting.widths)
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+    for iteration in range(4):
+        optimizer.zero_grad()
+        value = functional.mse_loss(module(x), y)
+        value.backward()
+        norms = [torch.cat([layer.weight.grad.flatten(), layer.bias.grad]).norm().item() for layer in list(module)[::2]]
+        one = results.sel(seed=4, iteration=iteration)
+        assert one.loss.item() == pytest.approx(value.item(), rel=1e-5)
+        assert one.layer_gradient_norm.values == pytest.approx(norms, rel=1e-4)
+        assert one.gradient_norm.item() == pytest.approx(np.linalg.norm(norms), rel=1e-4)
+        optimizer.step()
