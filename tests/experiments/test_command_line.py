@@ -121,7 +121,7 @@ def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(study, tmp_path):
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/units/*/*/seed-*.nc")}
     assert 0 < len(kept) < 30
     report = (tmp_path / "run" / "report.html").read_text()
-    assert "The last session was interrupted" in report
+    assert "The last run was interrupted" in report
     assert "Some units are missing" in report or "No results yet" in report
     done = whydeep(*command[3:], cwd=tmp_path)
     assert done.returncode == 0

@@ -45,11 +45,11 @@ def test_status_tells_how_it_ended(folder):
     with pytest.raises(ZeroDivisionError):
         record(folder, error=ZeroDivisionError())
     assert read_manifest(folder)["status"] == "failed"
-    statuses = [session["status"] for session in record(folder)["history"]]
+    statuses = [run["status"] for run in record(folder)["history"]]
     assert statuses == ["failed", "interrupted", "interrupted", "failed"]
 
 
-def test_seconds_of_jobs_are_kept_over_sessions_and_a_killed_session_counts_as_interrupted(folder):
+def test_seconds_of_jobs_are_kept_over_runs_and_a_killed_run_counts_as_interrupted(folder):
     record(folder, Outcome(timings=[Timing("toy", "a", (0, 1), 3.0), Timing("toy", "b", (0, 1), 4.0)]))
     folder.manifest.write_text(folder.manifest.read_text().replace('"finished"', '"running"'))
     manifest = record(folder, Outcome(timings=[Timing("toy", "b", (0, 1), 5.0)]))

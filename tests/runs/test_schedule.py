@@ -162,7 +162,7 @@ def test_a_killed_run_continues_to_the_same_bytes(folder, tmp_path):
     with ThreadPoolExecutor(6) as threads:
         run(study_jobs(0.6), RunFolder(tmp_path / "whole"), executor=threads)
     assert contents(tmp_path / "whole").items() <= resumed.items()
-    assert [session["status"] for session in read_manifest(folder)["history"]] == ["interrupted"]
+    assert [run["status"] for run in read_manifest(folder)["history"]] == ["interrupted"]
 
 
 @needs_proc

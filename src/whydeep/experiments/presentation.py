@@ -104,7 +104,7 @@ def _notices(folder: RunFolder, manifest: Mapping[str, Any]) -> tuple[str, ...]:
     configuration = manifest["configuration"]
     notices = [configuration["notice"]]
     if manifest["status"] in ("interrupted", "failed"):
-        notices.append(f"The last session was {manifest['status']}: run the same command again to go on.")
+        notices.append(f"The last run was {manifest['status']}: run the same command again to go on.")
     absent = [name for name in configuration["experiments"] if name not in folder.experiments()]
     if absent:
         notices.append(f"No results yet: {', '.join(absent)}.")

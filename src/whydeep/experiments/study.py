@@ -65,7 +65,7 @@ def run_study(request: Request) -> Outcome:
         RunError: the folder holds other things, or another process uses it.
     """
     device = _device(request.device)
-    experiments = [EXPERIMENTS[name] for name in request.experiments or EXPERIMENTS]
+    experiments = [EXPERIMENTS[name] for name in dict.fromkeys(request.experiments or EXPERIMENTS)]
     source, images = None, None
     if any(experiment.uses_images for experiment in experiments):
         source = locate(request.dataset, request.data_dir)

@@ -34,9 +34,9 @@ PACKAGES = (
 
 
 class Manifest:
-    """The record of one session, written when it begins and when it ends.
+    """The record of one run, written when it begins and when it ends.
 
-    In a folder that is continued, earlier sessions are kept in short under ``history`` and the seconds of
+    In a folder that is continued, earlier runs are kept in short under ``history`` and the seconds of
     their jobs under ``jobs``.
 
     >>> import tempfile
@@ -80,7 +80,7 @@ class Manifest:
         }
 
     def add(self, outcome: Outcome) -> None:
-        """Take in how an execution ended; a session may have several."""
+        """Take in how an execution ended; a run may have several."""
         new = {_key(job): job for job in map(asdict, outcome.timings)}
         self.record["jobs"] = [job for job in self.record["jobs"] if _key(job) not in new] + list(new.values())
         self.record["failures"] += map(asdict, outcome.failures)
@@ -143,10 +143,10 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 def _history(earlier: dict[str, Any]) -> list[dict[str, Any]]:
     if not earlier:
         return []
-    session = {name: earlier.get(name) for name in ("start", "end", "status", "command")}
-    if session["status"] == "running":  # its process died, or it wouldn't have let go of the folder
-        session["status"] = "interrupted"
-    return [*earlier.get("history", []), session]
+    last = {name: earlier.get(name) for name in ("start", "end", "status", "command")}
+    if last["status"] == "running":  # its process died, or it wouldn't have let go of the folder
+        last["status"] = "interrupted"
+    return [*earlier.get("history", []), last]
 
 
 def _installed(packages: Sequence[str]) -> dict[str, str]:
