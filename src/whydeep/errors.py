@@ -23,6 +23,10 @@ class RunError(WhydeepError):
     """A run folder is missing, belongs to something else, or holds no results."""
 
 
+class ConvergenceError(WhydeepError):
+    """A computation stopped before it was as accurate as asked for; what it had is not to be trusted."""
+
+
 def near_names(given: str, known: Iterable[str]) -> str:
     """Name what is accepted, nearest first: ``did you mean cos? (accepted: arcsinh, cos)``.
 

@@ -21,7 +21,7 @@ from whydeep.population import (
     Stream,
     Training,
     gradient_norm,
-    gradient_norm_by_parameter,
+    gradient_norm_by_layer,
     loss,
 )
 from whydeep.report.style import BLUE, VERMILION, draw_band, frame, new_figure
@@ -88,18 +88,17 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         objective=MeanSquaredError(),
         optimizer=Adam(setting.learning_rate),
     )
-    recorders = losses, norms, by_parameter = [
-        Recorder(measured) for measured in (loss, gradient_norm, gradient_norm_by_parameter)
+    recorders = losses, norms, by_layer = [
+        Recorder(measured) for measured in (loss, gradient_norm, gradient_norm_by_layer)
     ]
     steps = np.diff(np.linspace(0, setting.iterations, 21).astype(int))
     for step in steps.tolist():
         training.run(step, recorders)
         context.progress(training.step / setting.iterations)
-    weights_and_biases = by_parameter.values.unflatten(2, (-1, 2))  # [seed, iteration, layer, weight or bias]
     measured = {
         "loss": (("seed", "iteration"), losses.values),
         "gradient_norm": (("seed", "iteration"), norms.values),
-        "layer_gradient_norm": (("seed", "layer", "iteration"), weights_and_biases.norm(dim=3).transpose(1, 2)),
+        "layer_gradient_norm": (("seed", "layer", "iteration"), by_layer.values.transpose(1, 2)),
     }
     diverged = training.diverged_at.cpu().numpy()
     return xr.Dataset(

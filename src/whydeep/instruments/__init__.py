@@ -1,10 +1,83 @@
-"""Measured quantities, one file each.
+"""Instruments: measured quantities, one file each, for any `torch.nn.Module` and for populations.
 
-spikes   whether spikes of the gradient norm sit where the loss changes its slope
+landscape           Landscape: the loss as a function of the parameters, with gradients, Hessians and products with them
+  closed_form         how: fully connected networks, written out (fast)
+  autograd            how: any module, by differentiating twice
+spectrum            the largest and smallest eigenvalues of a Hessian of any size, with residuals
+density             how many eigenvalues lie where (stochastic Lanczos quadrature)
+trace               the trace of a Hessian (Hutchinson); `probes` are the random vectors of both
+eigenvalue_split    shares of positive, zero and negative eigenvalues: minimal ratio, tolerant and strict
+critical_points     solvers that bring the gradient norm below a tolerance
+gradient_flatness   Frye's index: critical, or only flat along the gradient
+kinks               minima of ReLU networks at which the gradient jumps
+stationarity        which of these a point is
+trajectory          paths of weights: principal components, directness, random walks to compare with
+surface             the loss on a plane: of a trajectory, or filter-normalised random directions
+spikes              whether spikes of the gradient norm sit where the loss changes its slope
 
-The norm of the gradient itself is recorded while a population trains: `population.gradient_norm`.
+The norm of the gradient at every step is recorded while a population trains: `population.gradient_norm`, and by layer
+`population.gradient_norm_by_layer`.
 """
 
+from whydeep.instruments.critical_points import (
+    GRADIENT_TOLERANCE,
+    Solution,
+    find_critical_points,
+    minimise_gradient_norm,
+    minimise_loss,
+)
+from whydeep.instruments.density import SpectralDensity, spectral_density
+from whydeep.instruments.eigenvalue_split import EIGENVALUE_TOLERANCE, EigenvalueSplit, split_eigenvalues
+from whydeep.instruments.gradient_flatness import GRADIENT_FLAT, frye_index
+from whydeep.instruments.kinks import Kinks, find_kinks
+from whydeep.instruments.landscape import Landscape
+from whydeep.instruments.spectrum import Eigenpairs, bottom_eigenvalues, top_eigenvalues
 from whydeep.instruments.spikes import Alignment, norm_excess, slope_change, spike_alignment
+from whydeep.instruments.stationarity import Stationarity, sort_by_stationarity
+from whydeep.instruments.surface import Plane, loss_surface, plane_of, random_plane
+from whydeep.instruments.trace import Trace, hessian_trace
+from whydeep.instruments.trajectory import (
+    TrajectoryPCA,
+    directness,
+    random_walks,
+    random_walks_like,
+    trajectory_pca,
+)
 
-__all__ = ["Alignment", "norm_excess", "slope_change", "spike_alignment"]
+__all__ = [
+    "EIGENVALUE_TOLERANCE",
+    "GRADIENT_FLAT",
+    "GRADIENT_TOLERANCE",
+    "Alignment",
+    "Eigenpairs",
+    "EigenvalueSplit",
+    "Kinks",
+    "Landscape",
+    "Plane",
+    "Solution",
+    "SpectralDensity",
+    "Stationarity",
+    "Trace",
+    "TrajectoryPCA",
+    "bottom_eigenvalues",
+    "directness",
+    "find_critical_points",
+    "find_kinks",
+    "frye_index",
+    "hessian_trace",
+    "loss_surface",
+    "minimise_gradient_norm",
+    "minimise_loss",
+    "norm_excess",
+    "plane_of",
+    "random_plane",
+    "random_walks",
+    "random_walks_like",
+    "slope_change",
+    "sort_by_stationarity",
+    "spectral_density",
+    "spike_alignment",
+    "split_eigenvalues",
+    "top_eigenvalues",
+    "trajectory_pca",
+]

@@ -5,6 +5,6 @@ budget   the solver from a parameter budget to widths
 """
 
 from whydeep.networks.budget import widths_for_budget
-from whydeep.networks.mlp import ACTIVATIONS, MLP, parameter_count
+from whydeep.networks.mlp import ACTIVATIONS, MLP, Architecture, parameter_count, recognise
 
-__all__ = ["ACTIVATIONS", "MLP", "parameter_count", "widths_for_budget"]
+__all__ = ["ACTIVATIONS", "MLP", "Architecture", "parameter_count", "recognise", "widths_for_budget"]

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from torch import nn
@@ -65,3 +66,32 @@ def parameter_count(widths: Sequence[int]) -> int:
     23860
     """
     return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(widths))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A fully connected network in short: names of its linear layers, widths, and what is between them."""
+
+    layers: tuple[str, ...]
+    widths: tuple[int, ...]
+    activation: nn.Module
+
+
+def recognise(module: nn.Module) -> Architecture | None:
+    """Recognise a stack of linear layers with one kind of activation between them; else None.
+
+    Recognised are `nn.Sequential` (and `MLP`) of ``[Flatten] Linear act Linear act ... Linear`` with biases,
+    and with equal modules between them; who computes them must know what these do.
+    """
+    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
+        return None
+    children = list(module.named_children())
+    if children and type(children[0][1]) is nn.Flatten and children[0][1].start_dim == 1:
+        children = children[1:]
+    names = tuple(name for name, _ in children[0::2])
+    linear = [child for _, child in children[0::2] if type(child) is nn.Linear and child.bias is not None]
+    between = [child for _, child in children[1::2]] or [nn.Identity()]
+    if len(linear) != len(names) or len(children) % 2 == 0 or len({repr(child) for child in between}) > 1:
+        return None
+    widths = (linear[0].in_features, *(layer.out_features for layer in linear))
+    return Architecture(names, widths, between[0])

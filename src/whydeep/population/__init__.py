@@ -22,7 +22,9 @@ from whydeep.population.population import Population
 from whydeep.population.recorders import (
     Recorder,
     gradient_norm,
+    gradient_norm_by_layer,
     gradient_norm_by_parameter,
+    layers,
     loss,
     weights,
 )
@@ -45,7 +47,9 @@ __all__ = [
     "Stream",
     "Training",
     "gradient_norm",
+    "gradient_norm_by_layer",
     "gradient_norm_by_parameter",
+    "layers",
     "loss",
     "predictions",
     "weights",

@@ -12,7 +12,7 @@ from whydeep.population.modules import OneByOne, Vmapped
 from whydeep.population.objectives import Objective
 from whydeep.population.population import Population
 from whydeep.population.samples import Samples
-from whydeep.population.stacked import Stacked, architecture
+from whydeep.population.stacked import Stacked, covers
 from whydeep.population.streams import Stream
 
 EngineName = Literal["auto", "stacked", "vmap", "one-by-one"]
@@ -54,18 +54,16 @@ def make_engine(
     Raises:
         SettingError: an unknown name, or an architecture that "stacked" does not cover.
     """
-    found = architecture(population.template)
+    covered = covers(population.template)
     if name not in ENGINES:
         raise SettingError(f"no engine is called {name!r}: {near_names(name, ENGINES)}")
-    if name == "stacked" and found is None:
+    if name == "stacked" and not covered:
         raise SettingError(
             f"the stacked engine takes nn.Sequential of Linear layers with one kind of activation between "
             f'them, not this {type(population.template).__name__}: give engine="vmap"'
         )
-    if found is not None and name in ("auto", "stacked"):
+    if covered and name in ("auto", "stacked"):
         feed = Feed(samples, objective, slots, fixed=fixed)
-        if feed.features != found.widths[0]:
-            raise SettingError(f"inputs have {feed.features} features, the network takes {found.widths[0]}")
         return Stacked(population, objective, feed, gradients)
     if name == "one-by-one":
         return OneByOne(population, objective, samples, gradients, streams)

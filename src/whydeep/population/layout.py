@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from math import prod
 
 import torch
 from torch import Tensor
+
+from whydeep.errors import SettingError, near_names
 
 ALIGNMENT = 16
 """Every parameter starts at a multiple of this many numbers (64 bytes in float32).
@@ -75,6 +78,32 @@ class Layout:
     def size(self) -> int:
         """Parameters of one member, padding not counted."""
         return sum(slot.size for slot in self.slots)
+
+    def select(self, patterns: str | Iterable[str]) -> tuple[Slot, ...]:
+        """Return the slots of the parameters that match any pattern, such as "linear2.*" or "*.weight".
+
+        Raises:
+            SettingError: a pattern matches no parameter.
+        """
+        patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        names = [slot.name for slot in self.slots]
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise SettingError(f"no parameter matches {pattern!r}: {near_names(pattern, names)}")
+        return tuple(slot for slot in self.slots if any(fnmatchcase(slot.name, pattern) for pattern in patterns))
+
+    def columns(self, patterns: str | Iterable[str]) -> Tensor:
+        """Say where the parameters that match lie in the vectors that `vectors` returns: [number].
+
+        >>> layout = Layout.of({"linear1.weight": torch.zeros(2, 1), "linear1.bias": torch.zeros(2)}.items())
+        >>> layout.columns("*.bias").tolist()
+        [2, 3]
+        """
+        chosen = self.select(patterns)
+        ends = torch.tensor([slot.size for slot in self.slots]).cumsum(0).tolist()
+        return torch.cat(
+            [torch.arange(end - slot.size, end) for slot, end in zip(self.slots, ends, strict=True) if slot in chosen]
+        )
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """View a flat buffer [member, row] as named parameters [member, *shape]; nothing is copied."""

@@ -17,7 +17,6 @@ class Objective(Protocol):
 
     name: str
     unit: str
-    target_dimensions: int
 
     def target_rows(self, targets: Tensor) -> Tensor:
         """Arrange targets [..., sample, (feature)] as rows [..., feature, sample]."""
@@ -31,6 +30,10 @@ class Objective(Protocol):
         """Loss of every member [member]; writes its gradient at the outputs to `deltas`."""
         ...
 
+    def output_hessians(self, outputs: Tensor, weights: Tensor) -> Tensor:
+        """Second derivatives of the loss by the outputs: [member, feature, feature, sample]."""
+        ...
+
     def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of one member over samples that weigh the same, samples first: a scalar."""
         ...
@@ -41,7 +44,6 @@ class CrossEntropy:
 
     name = "cross entropy"
     unit = "nat"
-    target_dimensions = 1
 
     def target_rows(self, targets: Tensor) -> Tensor:
         """Arrange class numbers [..., sample] as [..., 1, sample]."""
@@ -62,6 +64,13 @@ class CrossEntropy:
         deltas.scatter_add_(1, targets, minus_one).mul_(weights)
         return losses
 
+    def output_hessians(self, outputs: Tensor, weights: Tensor) -> Tensor:
+        """(diagonal of p - p p^T) times the sample's weight, p the probabilities."""
+        probabilities = torch.softmax(outputs, 1)
+        hessians = -probabilities.unsqueeze(2) * probabilities.unsqueeze(1)
+        hessians.diagonal(dim1=1, dim2=2).add_(probabilities.transpose(1, 2))
+        return hessians.mul_(weights)
+
     def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross entropy of one member, outputs [sample, class]."""
         return functional.cross_entropy(outputs, targets)
@@ -72,7 +81,6 @@ class MeanSquaredError:
 
     name = "mean squared error"
     unit = "squared unit of the target"
-    target_dimensions = 2
 
     def target_rows(self, targets: Tensor) -> Tensor:
         """Arrange targets [..., sample, output] as [..., output, sample]."""
@@ -94,6 +102,12 @@ class MeanSquaredError:
     @staticmethod
     def _mean_square(residuals: Tensor, weighted: Tensor) -> Tensor:
         return residuals.mul_(weighted).sum(dim=(1, 2)).div_(residuals.shape[1])
+
+    def output_hessians(self, outputs: Tensor, weights: Tensor) -> Tensor:
+        """The identity times 2 weight / outputs."""
+        features = outputs.shape[1]
+        one = torch.eye(features, dtype=outputs.dtype, device=outputs.device).mul_(2 / features)
+        return (one.unsqueeze(-1) * weights).expand(len(outputs), -1, -1, -1)
 
     def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error of one member, outputs [sample, output]."""

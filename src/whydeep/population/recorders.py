@@ -5,6 +5,7 @@ from collections.abc import Callable, Container
 import torch
 from torch import Tensor
 
+from whydeep.population.population import Population
 from whydeep.population.training import Training
 
 Measure = Callable[[Training], Tensor]
@@ -52,6 +53,21 @@ def gradient_norm_by_parameter(training: Training) -> Tensor:
     """Euclidean norm of the gradient of each parameter, in the layout's order: [member, parameter]."""
     views = training.population.layout.views(training.gradients).values()
     return torch.stack([torch.linalg.vector_norm(view.flatten(1), dim=1) for view in views], dim=1)
+
+
+def layers(population: Population) -> tuple[str, ...]:
+    """Names of the modules that have parameters of their own, in order: what "per layer" means."""
+    return tuple(dict.fromkeys(slot.name.rpartition(".")[0] for slot in population.layout.slots))
+
+
+def gradient_norm_by_layer(training: Training) -> Tensor:
+    """Euclidean norm of the gradient of each layer, weights and biases together: [member, layer], ordered as
+    `layers`."""
+    squares = gradient_norm_by_parameter(training).square_()
+    order = layers(training.population)
+    places = [order.index(slot.name.rpartition(".")[0]) for slot in training.population.layout.slots]
+    totals = squares.new_zeros(len(squares), len(order))
+    return totals.index_add_(1, torch.tensor(places, device=squares.device), squares).sqrt_()
 
 
 def weights(training: Training) -> Tensor:

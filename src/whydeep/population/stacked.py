@@ -15,6 +15,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from whydeep.errors import SettingError
+from whydeep.networks import recognise
 from whydeep.population.batches import Batch
 from whydeep.population.feed import Feed
 from whydeep.population.objectives import Objective
@@ -42,43 +44,21 @@ ACTIVATIONS: dict[type[nn.Module], Activation] = {
     nn.ReLU: Activation(torch.relu_, lambda d, y: aten.threshold_backward.grad_input(d, y, 0.0, grad_input=d)),
     nn.Tanh: Activation(torch.tanh_, lambda d, y: aten.tanh_backward.grad_input(d, y, grad_input=d)),
     nn.Sigmoid: Activation(torch.sigmoid_, lambda d, y: aten.sigmoid_backward.grad_input(d, y, grad_input=d)),
+    nn.Identity: Activation(lambda x: x, lambda d, y: d),
     nn.Softplus: Activation(lambda x: aten.softplus.out(x, 1.0, 20.0, out=x), _softplus_backward),
 }
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """What the fast path needs to know of a module: names of the linear layers, widths, activation."""
-
-    layers: tuple[str, ...]
-    widths: tuple[int, ...]
-    activation: Activation
+def covers(module: nn.Module) -> bool:
+    """Say whether the fast path can compute a module."""
+    found = recognise(module)
+    return found is not None and _kind(found.activation) in ACTIVATIONS
 
 
-def architecture(module: nn.Module) -> Architecture | None:
-    """Recognise a stack of linear layers with one kind of activation between them; else None.
-
-    Accepted are `nn.Sequential` (and `networks.MLP`) of ``[Flatten] Linear act Linear act ... Linear``,
-    with biases, and with activations in their default form.
-    """
-    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
-        return None
-    children = list(module.named_children())
-    if children and type(children[0][1]) is nn.Flatten and children[0][1].start_dim == 1:
-        children = children[1:]
-    names = tuple(name for name, _ in children[0::2])
-    linear = [child for _, child in children[0::2] if type(child) is nn.Linear and child.bias is not None]
-    between = [child for _, child in children[1::2]]
-    if len(linear) != len(names) or len(between) != len(linear) - 1:
-        return None
-    kinds = {type(child) for child in between} or {nn.ReLU}
-    kind = kinds.pop()
-    if kinds or kind not in ACTIVATIONS:
-        return None
-    if kind is nn.Softplus and any((child.beta, child.threshold) != (1, 20) for child in between):
-        return None
-    widths = (linear[0].in_features, *(layer.out_features for layer in linear))
-    return Architecture(names, widths, ACTIVATIONS[kind])
+def _kind(activation: nn.Module) -> type[nn.Module] | None:
+    """Type of an activation in its default form; None for a softplus of another form."""
+    other = isinstance(activation, nn.Softplus) and (activation.beta, activation.threshold) != (1, 20)
+    return None if other else type(activation)
 
 
 @dataclass(frozen=True)
@@ -110,18 +90,21 @@ class Stacked:
     """Losses and gradients of a population of fully connected networks, over the batches of a feed.
 
     Args:
-        population: its architecture must be one that `architecture` recognises.
+        population: it must be one that the fast path `covers`.
         objective: what is minimised.
         feed: where inputs and targets come from.
         gradients: [member, row], written by `losses_and_gradients`.
     """
 
     def __init__(self, population: Population, objective: Objective, feed: Feed, gradients: Tensor):
-        found = architecture(population.template)
+        found = recognise(population.template)
         assert found is not None
+        activation = ACTIVATIONS[type(found.activation)]
         self.objective, self.feed = objective, feed
-        self.activate, self.activate_backward = found.activation.forward, found.activation.backward
+        self.activate, self.activate_backward = activation.forward, activation.backward
         widths, slots, members = found.widths, feed.slots, len(population)
+        if feed.features != widths[0]:
+            raise SettingError(f"inputs have {feed.features} features, the network takes {widths[0]}")
         size = members
         if population.device.type == "cpu":
             numbers = slots * (2 * sum(widths[1:]) + feed.gathered_features)

@@ -1,0 +1,213 @@
+"""Loss, gradient and curvature of any `torch.nn.Module` by automatic differentiation.
+
+Both engines differentiate backward twice, which more operations support than forward differentiation. `Vmapped`
+computes points and directions at once (`torch.func.vmap`); `OneByOne` takes them one after the other, and every module.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import compress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from whydeep.errors import SettingError
+from whydeep.population.layout import Layout, Slot
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+Named = dict[str, Tensor]
+
+AT_ONCE = 16
+"""Points, and directions of each, that `Vmapped` computes together."""
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Compute attention in the one way that can be differentiated twice."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+class Differentiated:
+    """What both engines share: one network's loss as a function of the vector of its chosen parameters.
+
+    Args:
+        template: the architecture, in evaluation mode and in the right precision.
+        loss: from outputs and targets to a mean over samples.
+        layout: of all parameters, `chosen`: of those that vary.
+    """
+
+    def __init__(self, template: nn.Module, loss: LossFunction, layout: Layout, chosen: Sequence[Slot]):
+        self.template, self.loss, self.layout = template, loss, layout
+        self.chosen = {slot.name for slot in chosen}
+
+    def split(self, vectors: Tensor) -> Named:
+        """View whole vectors [..., number] as named parameters [..., *shape]."""
+        parts = vectors.split([slot.size for slot in self.layout.slots], dim=-1)
+        return {
+            slot.name: part.unflatten(-1, slot.shape) if slot.shape else part.squeeze(-1)
+            for slot, part in zip(self.layout.slots, parts, strict=True)
+        }
+
+    def parts(self, vectors: Tensor) -> tuple[Named, Named]:
+        """Named parameters that vary, and those that do not."""
+        named = self.split(vectors)
+        return (
+            {name: part for name, part in named.items() if name in self.chosen},
+            {name: part for name, part in named.items() if name not in self.chosen},
+        )
+
+    def value(self, moving: Named, fixed: Named, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of one network over a batch."""
+        outputs = functional_call(self.template, ({**moving, **fixed}, buffers), (inputs,))
+        value = self.loss(outputs, targets)
+        if value.ndim:
+            raise SettingError(
+                f"the loss must be one number, a mean over samples, and has shape {tuple(value.shape)}: reduce it"
+            )
+        return value
+
+    def named_directions(self, directions: Tensor) -> Named:
+        """Directions [..., size] as parts of the parameters that vary."""
+        slots = [slot for slot in self.layout.slots if slot.name in self.chosen]
+        parts = directions.split([slot.size for slot in slots], dim=-1)
+        return {
+            slot.name: part.unflatten(-1, slot.shape) if slot.shape else part.squeeze(-1)
+            for slot, part in zip(slots, parts, strict=True)
+        }
+
+    def expand(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses, gradients and Hessians; a Hessian is the product with every unit vector."""
+        gradients = self.gradients(points, buffers, inputs, targets)
+        size = gradients.shape[1]
+        units = torch.eye(size, dtype=points.dtype, device=points.device).expand(len(points), -1, -1)
+        hessians = self.products(points, units, buffers, inputs, targets)
+        return self.losses(points, buffers, inputs, targets), gradients, (hessians + hessians.mT) / 2
+
+    def losses(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Losses [point]."""
+        raise NotImplementedError
+
+    def gradients(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Gradients [point, size]."""
+        raise NotImplementedError
+
+    def products(self, points: Tensor, directions: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Products [point, direction, size]."""
+        raise NotImplementedError
+
+
+def _join(parts: Named, kept: int) -> Tensor:
+    """Put parts [..., *shape] behind each other: [..., size], where `kept` dimensions lead."""
+    return torch.cat([part.flatten(kept) if part.ndim > kept else part.unsqueeze(-1) for part in parts.values()], -1)
+
+
+class Vmapped(Differentiated):
+    """All points and directions in vectorised calls."""
+
+    def losses(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Losses [point]."""
+        with torch.no_grad():
+            return self._over_points(self.value, points, buffers, inputs, targets)
+
+    def gradients(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Gradients [point, size]."""
+        return _join(self._over_points(grad(self.value), points, buffers, inputs, targets), 1)
+
+    def products(self, points: Tensor, directions: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Products [point, direction, size]."""
+
+        def product(
+            moving: Named, fixed: Named, buffers: Named, inputs: Tensor, targets: Tensor, direction: Named
+        ) -> Named:
+            def slope(moving: Named) -> Tensor:
+                gradient = grad(self.value)(moving, fixed, buffers, inputs, targets)
+                return torch.stack([(gradient[name] * part).sum() for name, part in direction.items()]).sum()
+
+            return grad(slope)(moving)
+
+        each = vmap(product, in_dims=(None, None, None, None, None, 0), chunk_size=AT_ONCE)
+        with twice_differentiable():
+            found = self._over_points(each, points, buffers, inputs, targets, self.named_directions(directions))
+        return _join(found, 2)
+
+    def _over_points(
+        self, function: Callable, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor, *others: Named
+    ) -> Any:
+        """Map over the points what has one entry for each, and hand the rest to all."""
+        moving, fixed = self.parts(points)
+        dims = [0 if len(tensor) == len(points) else None for tensor in (inputs, targets)]
+        x, y = (tensor if dim == 0 else tensor[0] for tensor, dim in zip((inputs, targets), dims, strict=True))
+        mapped = vmap(function, in_dims=(0, 0, 0, *dims, *(0 for _ in others)), chunk_size=AT_ONCE)
+        try:
+            return mapped(moving, fixed, buffers, x, y, *others)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise SettingError(
+                f"{type(self.template).__name__} cannot be computed for all points at once ({reason}): "
+                'give engine="one-by-one"'
+            ) from None
+
+
+class OneByOne(Differentiated):
+    """One point and one direction after the other."""
+
+    def losses(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Losses [point]."""
+        with torch.no_grad():
+            return torch.stack(
+                [self.value(*self.parts(point), *rest) for point, *rest in _each(points, buffers, inputs, targets)]
+            )
+
+    def gradients(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Gradients [point, size]."""
+        found = []
+        for point, *rest in _each(points, buffers, inputs, targets):
+            moving, gradient = self._gradient(point, *rest, again=False)
+            found.append(_join(dict(zip(moving, gradient, strict=True)), 0))
+        return torch.stack(found)
+
+    def products(self, points: Tensor, directions: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Products [point, direction, size]."""
+        found = torch.empty_like(directions)
+        with twice_differentiable():
+            for index, (point, *rest) in enumerate(_each(points, buffers, inputs, targets)):
+                moving, gradient = self._gradient(point, *rest, again=True)
+                curved = [part.requires_grad for part in gradient]  # a loss may be linear in some parameters
+                for number, direction in enumerate(directions[index]):
+                    along = self.named_directions(direction)
+                    parts = torch.autograd.grad(
+                        list(compress(gradient, curved)),
+                        list(moving.values()),
+                        list(compress(along.values(), curved)),
+                        retain_graph=True,
+                        materialize_grads=True,
+                    )
+                    found[index, number] = _join(dict(zip(moving, parts, strict=True)), 0)
+        return found
+
+    def _gradient(
+        self, point: Tensor, buffers: Named, inputs: Tensor, targets: Tensor, *, again: bool
+    ) -> tuple[Named, tuple[Tensor, ...]]:
+        """Parameters that vary and the gradient by them; `again`: to be differentiated again."""
+        moving, fixed = self.parts(point)
+        moving = {name: part.detach().clone().requires_grad_() for name, part in moving.items()}
+        with torch.enable_grad():
+            value = self.value(moving, fixed, buffers, inputs, targets)
+            gradient = torch.autograd.grad(value, list(moving.values()), create_graph=again, materialize_grads=True)
+        return moving, gradient
+
+
+def _each(points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Iterator[tuple]:
+    """Yield each point with its buffers, inputs and targets."""
+    for index, point in enumerate(points):
+        own = {name: buffer[index] for name, buffer in buffers.items()}
+        yield (
+            point,
+            own,
+            inputs[index if len(inputs) > 1 else 0],
+            targets[index if len(targets) > 1 else 0],
+        )

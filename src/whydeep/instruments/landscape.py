@@ -1,0 +1,314 @@
+"""The loss of networks over a whole data set, as a function of their parameters."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from whydeep.errors import SettingError, near_names
+from whydeep.instruments.autograd import LossFunction, OneByOne, Vmapped
+from whydeep.instruments.closed_form import ClosedForm, covers
+from whydeep.networks import recognise
+from whydeep.population import CrossEntropy, MeanSquaredError, Objective, Population, Samples
+from whydeep.population.layout import Layout
+
+EngineName = Literal["auto", "closed-form", "vmap", "one-by-one"]
+ENGINES = ("auto", "closed-form", "vmap", "one-by-one")
+WRITTEN_OUT: dict[Any, Objective] = {functional.cross_entropy: CrossEntropy(), functional.mse_loss: MeanSquaredError()}
+
+SAMPLES_AT_ONCE = 1000
+DENSE_BYTES = 4 * 2**30
+"""Dense Hessians may take so much memory together."""
+
+Data = Samples | tuple[Tensor, Tensor] | Iterable[Sequence[Tensor]]
+
+
+class Engine(Protocol):
+    """Measures one batch: means over its samples.
+
+    Points are whole parameter vectors [point, number]; inputs and targets have a leading dimension that is
+    as long as the points or one.
+    """
+
+    def losses(self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        """Losses [point]."""
+        ...
+
+    def gradients(self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        """Gradients by the chosen parameters [point, size]."""
+        ...
+
+    def products(
+        self, points: Tensor, directions: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Products of the Hessian with directions [point, direction, size]."""
+        ...
+
+    def expand(
+        self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses, gradients and Hessians [point, size, size]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Part of the data: inputs and targets [member or 1, sample, ...], and its share of all samples."""
+
+    inputs: Tensor
+    targets: Tensor
+    share: float
+
+
+class Landscape:
+    """The mean loss over a whole data set as a function of the parameters: values, gradients, curvature.
+
+    A module is a population of one, so that every result has a leading dimension: [point], [point, size] and
+    so on. Networks are measured as they are at each call, in evaluation mode, on copies in double precision;
+    they are never changed. Batches weigh by their samples, so that a smaller last one does no harm.
+
+    Args:
+        networks: an `nn.Module` or a `Population`.
+        data: `Samples`, a pair (inputs, targets) of tensors [sample, ...], or an iterable of such pairs, as a
+            `DataLoader` is; it is read once and kept, so what a loader draws at random is drawn once.
+        objective: a loss from `whydeep.population`, or any function ``loss(outputs, targets)`` that returns a mean over
+            samples, such as `torch.nn.functional.cross_entropy`.
+        parameters: patterns of the names of the parameters that vary ("linear2.*"); the others stay as
+            they are. Without it, all that are not frozen.
+        dtype: of the computation. float64, since small curvature drowns in float32; large networks on a GPU
+            may want float32.
+        engine: "closed-form" (fully connected networks, about a hundred times faster for dense Hessians of
+            small ones), "vmap" (any module that `torch.func.vmap` takes, members at once), "one-by-one" (any
+            module that can be differentiated twice). "auto" is the first that fits: closed-form, vmap for a population,
+            one-by-one for a module.
+        samples_at_once: how many samples go through a network together.
+
+    Attributes:
+        members: how many networks.
+        size: how many parameters vary.
+        names, shapes: theirs, in the order of the vectors.
+
+    Raises:
+        SettingError: data, objective, parameters or engine that do not fit the networks.
+
+    >>> from whydeep.networks import MLP
+    >>> landscape = Landscape(MLP((1, 3, 1)), (torch.ones(4, 1), torch.zeros(4, 1)), functional.mse_loss)
+    >>> landscape.hessians().shape, landscape.gradients().shape
+    (torch.Size([1, 10, 10]), torch.Size([1, 10]))
+    """
+
+    def __init__(
+        self,
+        networks: nn.Module | Population,
+        data: Data,
+        objective: Objective | LossFunction,
+        *,
+        parameters: str | Sequence[str] | None = None,
+        dtype: torch.dtype = torch.float64,
+        engine: EngineName = "auto",
+        samples_at_once: int = SAMPLES_AT_ONCE,
+    ):
+        self._networks = networks
+        template = networks.template if isinstance(networks, Population) else networks
+        self._template = copy.deepcopy(template).to(dtype).eval()
+        self._layout = Layout.of(self._template.named_parameters())
+        if parameters is None:
+            parameters = [name for name, parameter in template.named_parameters() if parameter.requires_grad]
+        if not parameters:
+            raise SettingError(f"{type(template).__name__} has no parameters that could vary: there is no landscape")
+        self._slots = self._layout.select(parameters)
+        self.names = tuple(slot.name for slot in self._slots)
+        self.shapes = tuple(slot.shape for slot in self._slots)
+        self.size = sum(slot.size for slot in self._slots)
+        self.members = len(networks) if isinstance(networks, Population) else 1
+        self.dtype, self.device = dtype, next(iter(template.parameters())).device
+        self._chosen = torch.arange(self.members, device=self.device)
+        self._columns = self._layout.columns(self.names).to(self.device)
+        self._batches = _read(data, samples_at_once, self.members)
+        self.objective = WRITTEN_OUT.get(objective, objective)
+        self._engine = self._make_engine(engine)
+
+    def _make_engine(self, name: str) -> Engine:
+        if name not in ENGINES:
+            raise SettingError(f"no engine is called {name!r}: {near_names(name, ENGINES)}")
+        architecture = recognise(self._template)
+        written_out = self.objective if isinstance(self.objective, CrossEntropy | MeanSquaredError) else None
+        closed = covers(architecture) and written_out is not None
+        if name == "closed-form" and not closed:
+            raise SettingError(
+                "the closed form takes nn.Sequential of Linear layers with one kind of activation between them, and "
+                "cross "
+                f'entropy or mean squared error, not this {type(self._template).__name__}: give engine="vmap"'
+            )
+        if closed and name in ("auto", "closed-form"):
+            assert architecture is not None
+            assert written_out is not None
+            return ClosedForm(architecture, written_out, self.names)
+        loss = self.objective if callable(self.objective) else self.objective.mean
+        if name == "vmap" or (name == "auto" and isinstance(self._networks, Population)):
+            return Vmapped(self._template, loss, self._layout, self._slots)
+        return OneByOne(self._template, loss, self._layout, self._slots)
+
+    @property
+    def closed_form(self) -> ClosedForm | None:
+        """The engine, where it is the closed form."""
+        return self._engine if isinstance(self._engine, ClosedForm) else None
+
+    # -- where the networks are -----------------------------------------------------------------------------
+
+    def points(self) -> Tensor:
+        """Where the networks are now: their parameters that vary, as vectors [member, size]."""
+        return self._vectors()[:, self._columns]
+
+    def _vectors(self) -> Tensor:
+        if isinstance(self._networks, Population):
+            return self._networks.vectors().to(self.dtype)[self._chosen]
+        parts = [parameter.detach().flatten() for parameter in self._networks.parameters()]
+        return torch.cat([part.to(self.dtype) for part in parts]).unsqueeze(0)
+
+    def _buffers(self) -> dict[str, Tensor]:
+        if isinstance(self._networks, Population):
+            buffers = {name: buffer[self._chosen] for name, buffer in self._networks.buffers.items()}
+        else:
+            buffers = {name: buffer.unsqueeze(0) for name, buffer in self._networks.named_buffers()}
+        return {name: _as(buffer, self.device, self.dtype) for name, buffer in buffers.items()}
+
+    def select(self, members: Sequence[int] | Tensor) -> "Landscape":
+        """Return the landscape of some members, which shares everything else with this one."""
+        selected = copy.copy(self)
+        selected._chosen = self._chosen[torch.as_tensor(members, device=self.device)]
+        selected.members = len(selected._chosen)
+        return selected
+
+    @property
+    def shared(self) -> bool:
+        """Whether members differ in their points only: then any number of points can be measured at once."""
+        own_data = any(max(len(batch.inputs), len(batch.targets)) > 1 for batch in self._batches)
+        own_buffers = isinstance(self._networks, Population) and bool(self._networks.buffers)
+        fixed = isinstance(self._networks, Population) and self.size < self._layout.size
+        return not (own_data or own_buffers or fixed)
+
+    def _prepare(self, points: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return points [point, size], whole vectors [point, number], and buffers for each."""
+        points = self.points() if points is None else points.to(self.device, self.dtype)
+        if points.ndim != 2 or points.shape[1] != self.size:
+            raise SettingError(f"points must be [point, {self.size}], not {tuple(points.shape)}")
+        vectors, buffers = self._vectors(), self._buffers()
+        if len(points) != self.members:
+            if not self.shared:
+                raise SettingError(
+                    f"{len(points)} points for {self.members} members that have data, buffers or other parameters of "
+                    f"their own: "
+                    "give one point for each member"
+                )
+            vectors = vectors[:1].expand(len(points), -1)
+            buffers = {name: buffer[:1].expand(len(points), *buffer.shape[1:]) for name, buffer in buffers.items()}
+        vectors = vectors.clone()
+        vectors[:, self._columns] = points
+        return points, vectors, buffers
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the data, batch by batch, where the networks are and in the landscape's precision."""
+        for batch in self._batches:
+            inputs, targets = (
+                _as(part if len(part) == 1 else part[self._chosen.to(part.device)], self.device, self.dtype)
+                for part in (batch.inputs, batch.targets)
+            )
+            yield Batch(inputs, targets, batch.share)
+
+    def _mean(self, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Mean over all samples of what is measured, as a mean over its samples, on each batch."""
+        return torch.stack([batch.share * measure(batch.inputs, batch.targets) for batch in self.batches()]).sum(0)
+
+    # -- what is there ----------------------------------------------------------------------------------------
+
+    def losses(self, points: Tensor | None = None) -> Tensor:
+        """Losses [point], at the networks' own points if none are given."""
+        _, vectors, buffers = self._prepare(points)
+        return self._mean(lambda x, y: self._engine.losses(vectors, buffers, x, y))
+
+    def gradients(self, points: Tensor | None = None) -> Tensor:
+        """Gradients [point, size]."""
+        _, vectors, buffers = self._prepare(points)
+        return self._mean(lambda x, y: self._engine.gradients(vectors, buffers, x, y))
+
+    def products(self, directions: Tensor, points: Tensor | None = None) -> Tensor:
+        """Products of each point's Hessian with directions [point, direction, size] or [point, size]; same shape.
+
+        Costs about two gradients for each direction (Pearlmutter 1994).
+        """
+        points, vectors, buffers = self._prepare(points)
+        many = directions.to(self.device, self.dtype)
+        many = many.unsqueeze(1) if directions.ndim == 2 else many
+        if many.ndim != 3 or (len(many), many.shape[2]) != tuple(points.shape):
+            raise SettingError(
+                f"directions must be [point, direction, size] for points {tuple(points.shape)}, not "
+                f"{tuple(directions.shape)}"
+            )
+        found = self._mean(lambda x, y: self._engine.products(vectors, many, buffers, x, y))
+        return found.view(directions.shape)
+
+    def hessians(self, points: Tensor | None = None) -> Tensor:
+        """Dense Hessians [point, size, size], exactly symmetric.
+
+        Raises:
+            SettingError: they would take more than `DENSE_BYTES` of memory.
+        """
+        return self.expand(points)[2]
+
+    def expand(self, points: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses [point], gradients [point, size] and Hessians [point, size, size], the expansion to second order."""
+        points, vectors, buffers = self._prepare(points)
+        needed = len(points) * self.size**2 * points.element_size()
+        if needed > DENSE_BYTES:
+            raise SettingError(
+                f"{len(points)} dense Hessians of {self.size:,} parameters take {needed / 2**30:,.0f} GiB: choose a "
+                f"block with parameters=..., "
+                "or use top_eigenvalues, spectral_density and hessian_trace, which need none"
+            )
+        losses, gradients = points.new_zeros(len(points)), torch.zeros_like(points)
+        hessians = points.new_zeros(len(points), self.size, self.size)
+        for batch in self.batches():
+            found = self._engine.expand(vectors, buffers, batch.inputs, batch.targets)
+            for total, part in zip((losses, gradients, hessians), found, strict=True):
+                total.add_(part, alpha=batch.share)
+        return losses, gradients, hessians
+
+
+def _as(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+
+
+def _read(data: Data, samples_at_once: int, members: int) -> list[Batch]:
+    """Cut all data into batches, whichever form they come in."""
+    if isinstance(data, Samples):
+        data.check_members(members)
+        pairs = [
+            (
+                data.inputs if data.own_inputs else data.inputs.unsqueeze(0),
+                data.targets if data.own_targets else data.targets.unsqueeze(0),
+            )
+        ]
+    else:
+        one = isinstance(data, tuple) and all(isinstance(part, Tensor) for part in data)
+        given: list[Sequence[Tensor]] = [cast(Sequence[Tensor], data)] if one else [*cast(Iterable, data)]
+        for pair in given:
+            if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair) or len(pair[0]) != len(pair[1]):
+                raise SettingError(
+                    "data must be Samples, a pair of tensors (inputs, targets) with as many samples, or an iterable "
+                    "of such pairs"
+                )
+        pairs = [(pair[0].unsqueeze(0), pair[1].unsqueeze(0)) for pair in given]
+    total = sum(targets.shape[1] for _, targets in pairs)
+    if total == 0:
+        raise SettingError("the data hold no samples: a loss needs at least one")
+    return [
+        Batch(inputs, targets, targets.shape[1] / total)
+        for pair in pairs
+        for inputs, targets in zip(*(part.split(samples_at_once, dim=1) for part in pair), strict=True)
+        if targets.shape[1]
+    ]

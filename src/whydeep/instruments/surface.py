@@ -1,0 +1,93 @@
+"""The loss on a plane through parameter space."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from whydeep.errors import SettingError
+from whydeep.instruments.landscape import Landscape
+from whydeep.instruments.trajectory import TrajectoryPCA
+
+POINTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The points origin + a * first + b * second.
+
+    Attributes:
+        origin, first, second: [size]; the directions need not be orthogonal or of length one.
+    """
+
+    origin: Tensor
+    first: Tensor
+    second: Tensor
+
+    def points(self, coordinates: Tensor) -> Tensor:
+        """Points at coordinates [point, 2]: [point, size]."""
+        a, b = coordinates.to(self.origin).unbind(-1)
+        return self.origin + a.unsqueeze(-1) * self.first + b.unsqueeze(-1) * self.second
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Coordinates of the nearest points of the plane [..., 2], and the distances off it [...].
+
+        A path that is drawn on a plane is drawn at these coordinates; the losses there are its own only where it
+        lies in the plane.
+        """
+        moved = points.to(self.origin) - self.origin
+        directions = torch.stack([self.first, self.second], dim=1)
+        coordinates = moved @ torch.linalg.pinv(directions).mT
+        return coordinates, (moved - coordinates @ directions.mT).norm(dim=-1)
+
+
+def plane_of(pca: TrajectoryPCA) -> Plane:
+    """Span the plane of the first two principal components, through the mean of the snapshots."""
+    if len(pca.components) < 2:
+        raise SettingError("a plane needs two principal components: keep two")
+    origin, first, second = (torch.from_numpy(v) for v in (pca.mean, *pca.components[:2]))
+    return Plane(origin, first, second)
+
+
+def random_plane(landscape: Landscape, generator: np.random.Generator, *, member: int = 0) -> Plane:
+    """Span a plane through a network by two random directions, filter-normalised (Li et al. 2018).
+
+    Each direction is drawn from the normal distribution; then the weights into each unit (the filter of a
+    convolution) are scaled to the length that the network's have there, so that networks whose layers differ in
+    scale, as ReLU layers may without a change of the function, can be compared. Biases and other vectors do not
+    vary, as in the authors' figures.
+    """
+    origin = landscape.points()[member]
+    shapes = landscape.shapes
+    if all(len(shape) < 2 for shape in shapes):
+        raise SettingError("filter normalisation needs weights, and only biases vary here: choose other parameters")
+
+    def draw() -> Tensor:
+        parts = []
+        for shape, weights in zip(shapes, origin.split([int(np.prod(shape)) for shape in shapes]), strict=True):
+            if len(shape) < 2:
+                parts.append(torch.zeros_like(weights))
+                continue
+            direction = torch.from_numpy(generator.standard_normal((shape[0], weights.numel() // shape[0])))
+            own = weights.view(direction.shape)
+            direction = direction.to(own) / direction.to(own).norm(dim=1, keepdim=True) * own.norm(dim=1, keepdim=True)
+            parts.append(direction.flatten())
+        return torch.cat(parts)
+
+    return Plane(origin, draw(), draw())
+
+
+def loss_surface(landscape: Landscape, plane: Plane, first: ArrayLike, second: ArrayLike) -> np.ndarray:
+    """Losses on a grid of a plane: [len(first), len(second)]; element i, j is at first[i], second[j].
+
+    Args:
+        landscape: of one network, or of members that share everything but their points.
+        plane: in the coordinates of its points.
+        first, second: coordinates along the two directions.
+    """
+    a, b = (torch.as_tensor(np.asarray(values, dtype=float)) for values in (first, second))
+    grid = torch.cartesian_prod(a, b).to(plane.origin)
+    losses = [landscape.losses(plane.points(some)) for some in grid.split(POINTS_AT_ONCE)]
+    return torch.cat(losses).view(len(a), len(b)).cpu().numpy()

@@ -1,0 +1,46 @@
+"""ReLU networks whose corners are rounded, so that their loss is smooth across kinks."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class RoundedReLU(nn.Module):
+    """A ReLU whose corner is a parabola: (x + w)^2 / (4 w) for abs(x) < w, and exactly ReLU elsewhere.
+
+    Its slope goes from 0 to 1 within abs(x) < w: at a kink of the ReLU it takes whichever value of the
+    subdifferential balances the loss. The function lies at most w / 4 above the ReLU.
+
+    Args:
+        width: w, in units of the input; above 0.
+
+    >>> RoundedReLU(0.5)(torch.tensor([-1.0, 0.0, 1.0])).tolist()
+    [0.0, 0.125, 1.0]
+    """
+
+    def __init__(self, width: float):
+        super().__init__()
+        self.width = width
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply it to every element."""
+        near = inputs.abs() < self.width
+        return torch.where(near, self.slope(inputs).square() * self.width, torch.relu(inputs))
+
+    def slope(self, inputs: Tensor) -> Tensor:
+        """First derivative at every element."""
+        return ((inputs + self.width) / (2 * self.width)).clamp(0, 1)
+
+    def extra_repr(self) -> str:
+        """Show the width."""
+        return f"width={self.width:g}"
+
+
+def rounded(module: nn.Module, width: float) -> nn.Module:
+    """Return a copy of a module in which every `nn.ReLU` is a `RoundedReLU` of this width."""
+    copied = copy.deepcopy(module)
+    for name, child in list(copied.named_modules()):
+        if type(child) is nn.ReLU:
+            copied.set_submodule(name, RoundedReLU(width))
+    return copied
