@@ -22,6 +22,7 @@ from whydeep.claims import interval_band
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#aa4499"
 SKY, ORANGE, BLACK, GREY = "#56b4e9", "#e69f00", "#1a1a1a", "#767676"
+LOSS_COLOURS = "viridis"  # even in lightness, readable for colour-blind readers and in grey
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 LineStyle = str | tuple[float, tuple[float, ...]]
 LINE_STYLES: tuple[LineStyle, ...] = ("-", (0, (5, 1.5)), (0, (4, 1.2, 1, 1.2)), (0, (1.2, 1.2)), "-", (0, (5, 1.5)))

@@ -1,0 +1,402 @@
+"""E5. Optimization: from where training ends to where the gradient vanishes, and how the loss curves there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.ticker import PercentFormatter
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from whydeep.claims import Claim, Test, mean_interval
+from whydeep.data import sample, target_function
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
+from whydeep.instruments import (
+    EIGENVALUE_TOLERANCE,
+    GRADIENT_FLAT,
+    GRADIENT_TOLERANCE,
+    Landscape,
+    Stationarity,
+    find_critical_points,
+    find_kinks,
+    frye_index,
+    sort_by_stationarity,
+    split_eigenvalues,
+)
+from whydeep.networks import MLP
+from whydeep.networks.rounding import rounded
+from whydeep.population import Adam, MeanSquaredError, Population, Samples, Stream, Training
+from whydeep.report.style import BLUE, GREY, ORANGE, VERMILION, new_figure
+from whydeep.runs import Context
+
+NAME = "critical-points"
+
+# ---------------------------------------------------------------------------------------------------------
+# Design
+
+WIDTHS = (1, 3, 5, 1)
+INTERVAL = (-10.0, 10.0)
+NETWORKS = {"smoke": 6, "quick": 16, "full": 100}
+ITERATIONS = {"smoke": 300, "quick": 4000, "full": 20_000}
+CYCLES = {"relu": {"smoke": 1, "quick": 2, "full": 3}, "tanh": {"smoke": 2, "quick": 12, "full": 60}}
+
+ROUNDINGS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+"""Widths of the rounded corners of ReLU, one after the other; units within the last are at a kink."""
+
+SECONDS_TO_SOLVE = {"relu": 0.25, "tanh": 0.06}  # a network and a cycle
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Networks with one activation on one function; all networks of a seed share their points."""
+
+    activation: str
+    networks: int
+    iterations: int
+    cycles: int
+    function: str = "cos"
+    widths: tuple[int, ...] = WIDTHS
+    points: int = 1000
+    learning_rate: float = 1e-3
+
+    @property
+    def name(self) -> str:
+        """The activation."""
+        return self.activation
+
+    @property
+    def coordinates(self) -> dict[str, str | float]:
+        """Where it lies in the results."""
+        return {"activation": self.activation}
+
+    @property
+    def cost(self) -> float:
+        """Predicted seconds for one seed on one core."""
+        step = 4e-5 if self.activation == "tanh" else 2e-5
+        return self.networks * (step * self.iterations + SECONDS_TO_SOLVE[self.activation] * self.cycles)
+
+
+def settings(plan: Plan) -> tuple[Setting, ...]:
+    """The course report's network, and one with a smooth activation."""
+    return tuple(
+        Setting(activation, NETWORKS[plan.scale], ITERATIONS[plan.scale], cycles[plan.scale])
+        for activation, cycles in CYCLES.items()
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Measurement
+
+
+def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Dataset:
+    """Measure one seed after the other; the networks of a seed train and are solved as one population."""
+    measured = []
+    for index, seed in enumerate(seeds):
+
+        def progress(share: float, index: int = index) -> None:
+            context.progress((index + share) / len(seeds))
+
+        measured.append(_measure_seed(setting, seed, context, progress))
+    results = xr.concat(measured, "seed")
+    for name, text in ATTRIBUTES.items():
+        results[name].attrs["long_name"] = text
+    return results
+
+
+def _measure_seed(setting: Setting, seed: int, context: Context, progress: Callable[[float], None]) -> xr.Dataset:
+    generator = Stream(context.root_seed, NAME, "", seed, "data").numpy()
+    x, y = sample(target_function(setting.function), INTERVAL, setting.points, generator)
+    samples = Samples(torch.from_numpy(x).unsqueeze(1).float(), torch.from_numpy(y).unsqueeze(1).float())
+    population = _train(setting, seed, samples, context, lambda share: progress(0.3 * share))
+    landscape = Landscape(population, samples, MeanSquaredError())
+    trained = landscape.points()
+    points = _solve(setting, landscape, samples, lambda share: progress(0.3 + 0.7 * share))
+
+    losses, gradients, hessians = landscape.expand(points)
+    norms, indices = gradients.norm(dim=1), frye_index(gradients, hessians)
+    kinks = find_kinks(landscape, points, reach=ROUNDINGS[-1]) if setting.activation == "relu" else None
+    kinds = sort_by_stationarity(norms, indices, tolerance=GRADIENT_TOLERANCE, kinks=kinks)
+    nothing = torch.full_like(norms, torch.nan)
+    per_network = {
+        "trained_loss": landscape.losses(trained),
+        "trained_gradient_norm": landscape.gradients(trained).norm(dim=1),
+        "loss": losses,
+        "gradient_norm": norms,
+        "frye_index": indices,
+        "kind": kinds,
+        "kinks": kinks.near if kinks else nothing,
+        "gradient_jump": kinks.jump if kinks else nothing,
+        "subgradient_norm": kinks.subgradient_norms if kinks else nothing,
+        "moved": (points - trained).norm(dim=1),
+    }
+    eigenvalues = torch.linalg.eigvalsh(hessians).cpu().numpy()
+    return xr.Dataset(
+        {name: (("seed", "network"), values.double().cpu().numpy()[None]) for name, values in per_network.items()}
+        | {
+            "eigenvalues": (("seed", "network", "eigenvalue"), eigenvalues[None]),
+            "parameters": ("seed", [float(population.size)]),
+        },
+        coords={"seed": [seed], "network": np.arange(setting.networks)},
+    )
+
+
+def _train(
+    setting: Setting, seed: int, samples: Samples, context: Context, progress: Callable[[float], None]
+) -> Population:
+    """Phase one: minimise the loss with Adam."""
+    inits = [
+        Stream(context.root_seed, NAME, f"{setting.name} network {network}", seed, "init")
+        for network in range(setting.networks)
+    ]
+    build = lambda: MLP(setting.widths, setting.activation)  # noqa: E731
+    population = Population.initialise(build, inits, device=context.device)
+    training = Training(population, samples, objective=MeanSquaredError(), optimizer=Adam(setting.learning_rate))
+    for step in np.diff(np.linspace(0, setting.iterations, 21).astype(int)).tolist():
+        training.run(step)
+        progress(training.step / setting.iterations)
+    return population
+
+
+def _solve(setting: Setting, landscape: Landscape, samples: Samples, progress: Callable[[float], None]) -> Tensor:
+    """Phase two: minimise the gradient norm; ReLU networks with corners that are rounded less and less."""
+    points = landscape.points()
+    if setting.activation != "relu":
+        return find_critical_points(landscape, points, cycles=setting.cycles, progress=progress).points
+    for number, width in enumerate(ROUNDINGS):
+        network = rounded(MLP(setting.widths, setting.activation), width).to(landscape.device)
+        smooth = Landscape(network, samples, MeanSquaredError())
+        # Far below the tolerance, so that what is left when the corners are sharp again stays below it.
+        tolerance = GRADIENT_TOLERANCE / 100
+        points = find_critical_points(smooth, points, tolerance=tolerance, cycles=setting.cycles, bent=False).points
+        progress((number + 1) / len(ROUNDINGS))
+    return points
+
+
+ATTRIBUTES = {
+    "trained_loss": "MSE on the training points after phase one",
+    "trained_gradient_norm": "Euclidean norm of its gradient after phase one",
+    "loss": "MSE on the training points after phase two",
+    "gradient_norm": "Euclidean norm of its gradient after phase two",
+    "frye_index": "relative residual of the Newton step, Frye's index",
+    "kind": "0 critical point, 1 kink, 2 gradient-flat, 3 not converged",
+    "kinks": "hidden units whose input is zero at a training point, within 1e-7",
+    "gradient_jump": "norm of the change of the gradient across these kinks",
+    "subgradient_norm": "norm of the subgradient between their sides",
+    "moved": "distance between the parameters after phase one and after phase two",
+    "eigenvalues": "eigenvalues of the Hessian of the MSE on the training points, smallest first",
+    "parameters": "weights and biases",
+}
+
+DEFINITIONS = {
+    "Phase one": "Adam on the loss, all points at once, in float32.",
+    "Phase two": "the gradient norm is minimised in float64 by the Levenberg-Marquardt method on the gradient, with "
+    "the exact Hessian. "
+    "A network that stays above the tolerance first goes down the loss (damped Newton steps with the absolute "
+    "eigenvalues), then it is "
+    "tried again.",
+    "ReLU in phase two": "corners are rounded to parabolas of half-width 1e-2, 1e-3, ... 1e-7, and solved one after "
+    "the other, so that "
+    "the solver can settle on kinks. What is reported is measured on the network with sharp corners.",
+    "Tolerance": f"gradient norm of {GRADIENT_TOLERANCE:g}, of the mean squared error over all points, all weights "
+    "and biases.",
+    "Critical point": f"gradient norm below the tolerance, and Frye's index at most {GRADIENT_FLAT}.",
+    "Kink": "the input of some hidden unit is within 1e-7 of zero at a training point, so that the gradient jumps "
+    "there, and the subgradient in "
+    "which such units are on in part has a norm below the tolerance: a minimum at which no gradient vanishes.",
+    "Frye's index": "||H p + g|| / (||H||_F ||p|| + ||g||), p = -H^+ g the least-squares Newton step, where "
+    "eigenvalues within the "
+    f"eigenvalue tolerance count as zero. A point above {GRADIENT_FLAT} is gradient-flat: its gradient lies in the "
+    f"kernel of H "
+    "(Frye et al. 2021).",
+    "Minimal ratio": f"share of eigenvalues above the eigenvalue tolerance, {EIGENVALUE_TOLERANCE:g} of the largest "
+    "absolute one. Strict: above exactly 0; "
+    "every active ReLU has an eigenvalue of exactly zero by its rescaling symmetry, of which rounding makes a sign.",
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Claims
+
+
+def _share(results: xr.Dataset, holds: xr.DataArray) -> xr.DataArray:
+    """Share of networks, not-a-number where a seed is missing."""
+    return holds.where(results.loss.notnull()).mean("network", skipna=False)
+
+
+def _relu(results: xr.Dataset) -> xr.Dataset:
+    return results.sel(activation="relu", drop=True)
+
+
+def minimal_ratio(results: xr.Dataset, tolerance: float = EIGENVALUE_TOLERANCE) -> xr.DataArray:
+    """Share of positive eigenvalues of each network, not-a-number where it is missing."""
+    values = results.eigenvalues.transpose(..., "eigenvalue")
+    split = split_eigenvalues(torch.from_numpy(values.values), tolerance)
+    ratios = xr.zeros_like(results.loss.transpose(*values.dims[:-1]))
+    return ratios.copy(data=split.positive.numpy()).where(results.loss.notnull())
+
+
+def correlation(results: xr.Dataset) -> xr.DataArray:
+    """Spearman's correlation of loss and minimal ratio over the critical points of each seed."""
+    critical = results.kind == Stationarity.CRITICAL
+
+    def one(losses: np.ndarray, ratios: np.ndarray, chosen: np.ndarray) -> float:
+        losses, ratios = losses[chosen], ratios[chosen]
+        if len(losses) < 3 or np.ptp(losses) == 0 or np.ptp(ratios) == 0:
+            return np.nan
+        return float(spearmanr(losses, ratios).statistic)
+
+    return xr.apply_ufunc(
+        one, results.loss, minimal_ratio(results), critical, input_core_dims=[["network"]] * 3, vectorize=True
+    )
+
+
+CLAIMS = (
+    Claim(
+        "C12",
+        "At convergence the gradient norm is almost zero.",
+        (
+            Test(
+                f"share of the trainings with a gradient norm below {GRADIENT_TOLERANCE:g}, ReLU",
+                lambda r: _share(_relu(r), _relu(r).gradient_norm <= GRADIENT_TOLERANCE),
+                low=0.9,
+            ),
+            Test(
+                f"share of the trainings whose Frye's index is at most {GRADIENT_FLAT}, ReLU",
+                lambda r: _share(_relu(r), _relu(r).frye_index <= GRADIENT_FLAT),
+                low=0.9,
+            ),
+        ),
+        needs={"activation": ("relu",)},
+    ),
+    Claim(
+        "C13",
+        "The lower the loss, the larger the minimal ratio (the course report draws no conclusion; the literature "
+        "expects it).",
+        (
+            Test(
+                "Spearman's correlation of loss and minimal ratio over critical points, ReLU",
+                lambda r: correlation(_relu(r)),
+                high=0,
+            ),
+        ),
+        needs={"activation": ("relu",)},
+    ),
+)
+
+# ---------------------------------------------------------------------------------------------------------
+# Figures and tables
+
+LABELS = {
+    Stationarity.CRITICAL: ("critical point", "o", BLUE),
+    Stationarity.KINK: ("kink", "D", ORANGE),
+    Stationarity.GRADIENT_FLAT: ("gradient-flat", "^", VERMILION),
+    Stationarity.NOT_CONVERGED: ("not converged", "x", GREY),
+}
+
+
+def figures(results: xr.Dataset) -> tuple[Figure, ...]:
+    """Loss against minimal ratio, kinds of points told apart."""
+    n, networks = results.sizes["seed"], results.sizes["network"]
+    return (
+        Figure(
+            "figure-11",
+            "Figure 11. Loss and minimal ratio at the end of training",
+            f"One mark per network after phase two, {networks} networks of each of n = {n} seeds. Minimal ratio: "
+            f"share of the Hessian's eigenvalues "
+            f"above {EIGENVALUE_TOLERANCE:g} of the largest. Only critical points count for the correlation. "
+            "Look at where the kinks lie: at such minima the gradient jumps, and the Hessian is that of one side.",
+            "Scatter plot of loss against the share of positive eigenvalues of the Hessian, one panel per activation.",
+            lambda: _draw(results),
+        ),
+    )
+
+
+def _draw(results: xr.Dataset) -> MatplotlibFigure:
+    activations = results.activation.values.tolist()
+    figure = new_figure(4.6 * len(activations) + 0.4, 4.4)
+    grid = figure.subplots(1, len(activations), sharey=True, squeeze=False)[0]
+    for axes, activation in zip(grid, activations, strict=True):
+        _draw_activation(axes, results.sel(activation=activation), activation)
+    grid[0].set_ylabel("minimal ratio")
+    return figure
+
+
+def _draw_activation(axes: Axes, one: xr.Dataset, activation: str) -> None:
+    ratios, order = minimal_ratio(one), ("seed", "network")
+    for kind, (label, marker, colour) in LABELS.items():
+        chosen = (one.kind == kind).transpose(*order).values
+        axes.plot(
+            one.loss.transpose(*order).values[chosen],
+            ratios.transpose(*order).values[chosen],
+            marker,
+            color=colour,
+            markerfacecolor="none" if kind == Stationarity.KINK else colour,
+            alpha=0.65,
+            markersize=5,
+            label=f"{label} ({int(chosen.sum())})",
+        )
+    rho = mean_interval(correlation(one))
+    title = f"{activation}: Spearman {rho}" if np.isfinite(rho.estimate) else activation
+    axes.set(xscale="log", xlabel="MSE on the training points", title=title)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(loc="best")
+
+
+def tables(results: xr.Dataset) -> tuple[Table, ...]:
+    """How many networks are of which kind, and the numbers behind figure 11."""
+    n, networks = results.sizes["seed"], results.sizes["network"]
+    each = {name: results.sel(activation=name) for name in results.activation.values.tolist()}
+    kinds = Table(
+        f"Shares of {networks} networks, mean over n = {n} seeds with 95 % interval",
+        (
+            "activation",
+            f"norm below {GRADIENT_TOLERANCE:g}",
+            *(label for label, _, _ in LABELS.values()),
+            "gradient norm after Adam",
+        ),
+        tuple((activation, *_shares(one)) for activation, one in each.items()),
+    )
+    ratios = Table(
+        "Critical points: mean minimal ratio by the tolerance for zero eigenvalues, and its correlation with the loss; "
+        f"n = {n} seeds, 95 % interval",
+        ("activation", *(f"tolerance {t:g}" for t in TOLERANCES), "strict", "correlation", "critical points"),
+        tuple((activation, *_ratios(one)) for activation, one in each.items()),
+    )
+    return (kinds, ratios)
+
+
+def _shares(one: xr.Dataset) -> tuple[str, ...]:
+    below = one.gradient_norm <= GRADIENT_TOLERANCE
+    shares = [_share(one, holds) for holds in (below, *(one.kind == kind for kind in LABELS))]
+    return (
+        *(str(mean_interval(share)) for share in shares),
+        f"{float(one.trained_gradient_norm.median()):.2g} (median)",
+    )
+
+
+def _ratios(one: xr.Dataset) -> tuple[str, ...]:
+    critical = one.kind == Stationarity.CRITICAL
+    strict = (one.eigenvalues > 0).mean("eigenvalue")
+    ratios = [*(minimal_ratio(one, tolerance) for tolerance in TOLERANCES), strict]
+    means = [mean_interval(ratio.where(critical).mean("network")) for ratio in ratios]
+    return (*map(str, means), str(mean_interval(correlation(one))), str(int(critical.sum())))
+
+
+TOLERANCES = (1e-4, EIGENVALUE_TOLERANCE, 1e-8)
+
+
+EXPERIMENT = Experiment(
+    name=NAME,
+    title="E5. Critical points",
+    question="Where does training end: at minima, at saddles, or where the gradient never vanishes?",
+    uses_images=False,
+    settings=settings,
+    measure=measure,
+    definitions=DEFINITIONS,
+    claims=CLAIMS,
+    figures=figures,
+    tables=tables,
+)
