@@ -1,8 +1,8 @@
-"""How fast populations train, against plain PyTorch loops in the same run on the same machine.
+"""How fast populations train and are measured, against plain PyTorch in the same run on the same machine.
 
 Every alternative runs in a process of its own, with its own number of threads, one after the other, and the
 whole round is repeated; the fastest round of each counts, since a shared machine only ever slows things
-down. What is compared is microseconds per member-step: one optimiser step of one network.
+down. What is compared is microseconds per member-step (one optimiser step of one network), or per Hessian.
 """
 
 import itertools
@@ -21,8 +21,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from whydeep.instruments import Landscape
 from whydeep.networks import MLP
-from whydeep.population import Adam, CrossEntropy, MeanSquaredError, Population, Samples, Stream, Training
+from whydeep.population import (
+    Adam,
+    CrossEntropy,
+    MeanSquaredError,
+    Population,
+    Recorder,
+    Samples,
+    Stream,
+    Training,
+    gradient_norm,
+    gradient_norm_by_layer,
+)
 from whydeep.population.streams import Purpose
 from whydeep.runs import worker_surroundings
 
@@ -34,42 +46,58 @@ STEPS = 10  # of a population between two looks at the clock
 
 @dataclass(frozen=True)
 class Workload:
-    """Networks to train: so many members of these widths, on functions or on images."""
+    """Networks of these widths: so many members, on functions or on images."""
 
-    name: str
     widths: tuple[int, ...]
     members: int
     points: int = 0  # function fitting on all points at once; 0 for images in batches
 
 
-WORKLOADS = (
-    Workload("23,860 parameters, batches of 50 images, 10 members", (784, 30, 10), 10),
-    Workload("32 parameters, 1,000 points, 100 members", (1, 3, 5, 1), 100, points=1000),
-)
+IMAGE_NETWORKS = Workload((784, 30, 10), 10)
+TINY_NETWORKS = Workload((1, 3, 5, 1), 100, points=1000)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A function to call again and again, and how many member-steps or Hessians a call is."""
+
+    call: Callable[[], object]
+    items: int = 1
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """A way to train.
+    """A way to do the work.
 
     Attributes:
-        prepare: from a workload and a number of members to a function that takes steps.
+        prepare: from a workload and a number of members to the work.
         processes: run at the same time, each with its share of the members.
         threads: of each process; 0 leaves PyTorch's default.
+        ours: whether the processes start as the workers of `whydeep run` do.
     """
 
     name: str
-    prepare: Callable[[Workload, int], Callable[[], object]]
+    prepare: Callable[[Workload, int], Work]
     processes: int = 1
     threads: int = 1
+    ours: bool = False
 
 
-def prepare_population(workload: Workload, members: int) -> Callable[[], object]:
+@dataclass(frozen=True)
+class Comparison:
+    """One workload and the ways to do it; the first is what the others are compared with."""
+
+    name: str
+    workload: Workload
+    unit: str
+    alternatives: tuple[Alternative, ...]
+
+
+def prepare_population(workload: Workload, members: int, recorders: Sequence[Recorder] = ()) -> Work:
     """A population, all members in one step."""
-    population = Population.initialise(lambda: MLP(workload.widths), _streams(members, "init"))
+    population = _population(workload, members)
     if workload.points:
-        x = torch.empty(members, workload.points, 1).uniform_(-10, 10)
-        samples = Samples(x, torch.cos(x), own_inputs=True, own_targets=True)
+        samples = _points(workload, members)
         training = Training(population, samples, objective=MeanSquaredError(), optimizer=Adam())
     else:
         training = Training(
@@ -80,19 +108,78 @@ def prepare_population(workload: Workload, members: int) -> Callable[[], object]
             batch_size=BATCH,
             orders=_streams(members, "order"),
         )
-    return lambda: training.run(STEPS)
+
+    def steps() -> None:
+        for recorder in recorders:
+            recorder.clear()
+        training.run(STEPS, recorders)
+
+    return Work(steps, members * STEPS)
 
 
-def prepare_eager(workload: Workload, members: int) -> Callable[[], object]:
+def prepare_recorded_population(workload: Workload, members: int) -> Work:
+    """The same, with the gradient norm of every member written down at every step."""
+    return prepare_population(workload, members, [Recorder(gradient_norm)])
+
+
+def prepare_population_by_layer(workload: Workload, members: int) -> Work:
+    """The same, with the gradient norm of every layer written down at every step."""
+    return prepare_population(workload, members, [Recorder(gradient_norm_by_layer)])
+
+
+def _population(workload: Workload, members: int) -> Population:
+    return Population.initialise(lambda: MLP(workload.widths), _streams(members, "init"))
+
+
+def _points(workload: Workload, members: int) -> Samples:
+    x = torch.empty(members, workload.points, 1).uniform_(-10, 10)
+    return Samples(x, torch.cos(x), own_inputs=True, own_targets=True)
+
+
+def prepare_landscape(workload: Workload, members: int) -> Work:
+    """Dense Hessians of all members, closed form, float64."""
+    landscape = Landscape(_population(workload, members), _points(workload, members), MeanSquaredError())
+    return Work(landscape.hessians, members)
+
+
+def prepare_vmapped_hessians(workload: Workload, members: int) -> Work:
+    """The same, as functorch has it: vmap over members of hessian of the functional loss."""
+    population = _population(workload, members)
+    parameters = {name: tensor.double() for name, tensor in population.parameters.items()}
+    samples, module = _points(workload, members), population.template.double()
+
+    def loss(parameters: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return functional.mse_loss(torch.func.functional_call(module, parameters, x), y)
+
+    hessians = torch.func.vmap(torch.func.hessian(loss))
+    return Work(lambda: hessians(parameters, samples.inputs.double(), samples.targets.double()), members)
+
+
+def prepare_plain_hessian(workload: Workload, members: int) -> Work:
+    """One network after the other, by torch.autograd.functional.hessian."""
+    module = MLP(workload.widths).double()
+    x = torch.empty(workload.points, 1, dtype=torch.float64).uniform_(-10, 10)
+    names, shapes = zip(*((name, p.shape) for name, p in module.named_parameters()), strict=True)
+    vector = torch.nn.utils.parameters_to_vector(module.parameters()).detach()
+
+    def loss(vector: torch.Tensor) -> torch.Tensor:
+        parts = vector.split([shape.numel() for shape in shapes])
+        named = {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
+        return functional.mse_loss(torch.func.functional_call(module, named, x), x.cos())
+
+    return Work(lambda: torch.autograd.functional.hessian(loss, vector))
+
+
+def prepare_eager(workload: Workload, members: int) -> Work:
     """One network in a plain loop, its data resident in memory as tensors."""
     module = MLP(workload.widths)
     optimizer = torch.optim.Adam(module.parameters())
     if workload.points:
         x = torch.empty(workload.points, 1).uniform_(-10, 10)
         y = torch.cos(x)
-        return lambda: _step(module, optimizer, functional.mse_loss, x, y)
+        return Work(lambda: _step(module, optimizer, functional.mse_loss, x, y))
     batches = _shuffled(*_images())
-    return lambda: _step(module, optimizer, functional.cross_entropy, *next(batches))
+    return Work(lambda: _step(module, optimizer, functional.cross_entropy, *next(batches)))
 
 
 def _shuffled(inputs: torch.Tensor, labels: torch.Tensor) -> Iterator[Sequence[torch.Tensor]]:
@@ -101,13 +188,13 @@ def _shuffled(inputs: torch.Tensor, labels: torch.Tensor) -> Iterator[Sequence[t
             yield inputs[chosen], labels[chosen]
 
 
-def prepare_loader(workload: Workload, members: int) -> Callable[[], object]:
+def prepare_loader(workload: Workload, members: int) -> Work:
     """The same loop, fed by a DataLoader that converts each image, as in most tutorials."""
     module = MLP(workload.widths)
     optimizer = torch.optim.Adam(module.parameters())
     loader = torch.utils.data.DataLoader(_ConvertedImages(), batch_size=BATCH, shuffle=True)
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
-    return lambda: _step(module, optimizer, functional.cross_entropy, *next(batches))
+    return Work(lambda: _step(module, optimizer, functional.cross_entropy, *next(batches)))
 
 
 class _ConvertedImages(torch.utils.data.Dataset):
@@ -146,17 +233,42 @@ def _streams(members: int, purpose: Purpose) -> list[Stream]:
 
 
 CORES = os.cpu_count() or 1
-POPULATION = Alternative("population, one process per core (as whydeep run)", prepare_population, processes=CORES)
-REFERENCES = (
-    Alternative("population, one process", prepare_population),
+PER_CORE = Alternative(
+    "population, one process per core (as whydeep run)", prepare_population, processes=CORES, ours=True
+)
+ONE_PROCESS = Alternative("population, one process", prepare_population, ours=True)
+RECORDED = Alternative("... with the gradient norm recorded", prepare_recorded_population, ours=True)
+BY_LAYER = Alternative("... with the gradient norm of each layer recorded", prepare_population_by_layer, ours=True)
+PLAIN = (
     Alternative("plain loop, tensors in memory, one thread", prepare_eager),
     Alternative("plain loop, tensors in memory, PyTorch's default threads", prepare_eager, threads=0),
 )
 LOADER = Alternative("plain loop, DataLoader that converts each image", prepare_loader, threads=0)
+TRAINING = (PER_CORE, ONE_PROCESS, RECORDED, BY_LAYER, *PLAIN)
+
+COMPARISONS = (
+    Comparison(
+        "Training 10 networks of 23,860 parameters, batches of 50 images",
+        IMAGE_NETWORKS,
+        "member-step",
+        (*TRAINING, LOADER),
+    ),
+    Comparison("Training 100 networks of 32 parameters, 1,000 points", TINY_NETWORKS, "member-step", TRAINING),
+    Comparison(
+        "Dense Hessians of 100 networks of 32 parameters, 1,000 points, float64",
+        TINY_NETWORKS,
+        "Hessian",
+        (
+            Alternative("closed form, one process", prepare_landscape, ours=True),
+            Alternative("vmap of torch.func.hessian, one thread", prepare_vmapped_hessians),
+            Alternative("loop of torch.autograd.functional.hessian, one thread", prepare_plain_hessian),
+        ),
+    ),
+)
 
 
 def measure(workload: Workload, alternative: Alternative, seconds: float = SECONDS) -> float:
-    """Microseconds per member-step of one alternative, all its processes together."""
+    """Microseconds per member-step or Hessian of one alternative, all its processes together."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(alternative.processes)
     pipes, processes = [], []
@@ -164,7 +276,7 @@ def measure(workload: Workload, alternative: Alternative, seconds: float = SECON
     for members in shares:
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=_measure_here, args=(workload, alternative, members, seconds, barrier, sender))
-        with worker_surroundings() if alternative.prepare is prepare_population else nullcontext():
+        with worker_surroundings() if alternative.ours else nullcontext():
             process.start()
         pipes.append(receiver)
         processes.append(process)
@@ -182,32 +294,32 @@ def _measure_here(
     barrier: Barrier,
     out: Connection,
 ) -> None:
-    """Take steps for so long, and send member-steps per second."""
+    """Work for so long, and send member-steps or Hessians per second."""
     if alternative.threads:
         torch.set_num_threads(alternative.threads)
-    step = alternative.prepare(workload, members)
-    member_steps = members * STEPS if alternative.prepare is prepare_population else 1
-    for _ in range(20):
-        step()
+    work = alternative.prepare(workload, members)
+    warm = time.perf_counter() + seconds / 4
+    work.call()
+    while time.perf_counter() < warm:
+        work.call()
     barrier.wait()
     taken, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        step()
+    while (elapsed := time.perf_counter() - start) < seconds or taken == 0:
+        work.call()
         taken += 1
-    out.send(taken * member_steps / elapsed)
+    out.send(taken * work.items / elapsed)
 
 
 def run_benchmark(rounds: int = 3) -> None:
-    """Measure every workload and print times and ratios."""
+    """Measure every comparison and print times and ratios."""
     print(f"{CORES} cores, torch {torch.__version__}; fastest of {rounds} rounds, median in brackets")
-    for workload in WORKLOADS:
-        alternatives = [POPULATION, *REFERENCES, *(() if workload.points else (LOADER,))]
-        times: dict[str, list[float]] = {alternative.name: [] for alternative in alternatives}
+    for comparison in COMPARISONS:
+        times: dict[str, list[float]] = {alternative.name: [] for alternative in comparison.alternatives}
         for _ in range(rounds):
-            for alternative in alternatives:
-                times[alternative.name].append(measure(workload, alternative))
-        ours = min(times[POPULATION.name])
-        print(f"\n{workload.name}: microseconds per member-step, and how many times slower")
+            for alternative in comparison.alternatives:
+                times[alternative.name].append(measure(comparison.workload, alternative))
+        ours = min(times[comparison.alternatives[0].name])
+        print(f"\n{comparison.name}: microseconds per {comparison.unit}, and how many times slower")
         for name, measured in times.items():
             best = min(measured)
             print(f"  {name:<58} {best:9.1f}  ({statistics.median(measured):9.1f}) {best / ours:8.1f} x")

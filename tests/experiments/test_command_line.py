@@ -46,12 +46,14 @@ def test_a_run_folder_is_complete(study):
     assert manifest["seeds"] == [0, 1, 2]
     assert manifest["configuration"]["dataset"] == "digits"
     assert {path.name for path in (folder / "figures").iterdir()} == {
-        f"figure-{number:02}.{ending}" for number in (1, 2, 3, 4, 5, 6, 9, 10) for ending in ("png", "svg")
+        f"{name}.{ending}"
+        for name in (*(f"figure-{number:02}" for number in range(1, 12)), "loss-surface")
+        for ending in ("png", "svg")
     }
     report = (folder / "report.html").read_text()
     assert "Figure 6. Accuracy on training and test images, digits" in report
     assert "64-318-10" in report  # of the same budget as the networks for MNIST
-    for claim in (*range(1, 10), 11):
+    for claim in range(1, 14):
         assert f"C{claim} " in printed
         assert f"C{claim}<" in report
     with xr.open_dataset(folder / "results" / "function-fitting.nc", engine="h5netcdf") as results:
@@ -74,12 +76,12 @@ def test_files_do_not_depend_on_the_workers(study, tmp_path, change):
 def test_more_seeds_add_to_what_is_there(study, tmp_path):
     common = ("run", "--scale", "smoke", "--dataset", "digits", "--out", "run")
     first = whydeep(*common, "--seeds", 2, cwd=tmp_path)
-    assert "20 units measured, 0 were there already" in first.stdout
+    assert "26 units measured, 0 were there already" in first.stdout
     second = whydeep(*common, "--seeds", 3, cwd=tmp_path)
-    assert "10 units measured, 20 were there already" in second.stdout
+    assert "13 units measured, 26 were there already" in second.stdout
     assert contents(tmp_path / "run") == contents(study[0])
     third = whydeep(*common, "--seeds", 3, cwd=tmp_path)
-    assert "0 units measured, 30 were there already" in third.stdout
+    assert "0 units measured, 39 were there already" in third.stdout
 
 
 def test_the_report_is_made_again_from_results_alone(study, tmp_path):

@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.lines import Line2D
 
 from whydeep.claims import Claim, Test, mean_interval
 from whydeep.data import sample, target_function
@@ -301,12 +302,21 @@ def _draw_paths(results: xr.Dataset, part: str) -> MatplotlibFigure:
     left.set_title(f"training, {part}")
     right.set_title("random walk")
     figure.colorbar(drawn, ax=left, label="MSE on the training points")
+    _name_ends(figure)
     return figure
 
 
 def _mark_ends(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
     axes.plot(x[0], y[0], "o", color=BLACK, markerfacecolor="white", markersize=6, zorder=3)
     axes.plot(x[-1], y[-1], "s", color=BLACK, markersize=5, zorder=3)
+
+
+def _name_ends(figure: MatplotlibFigure) -> None:
+    first, last = (
+        Line2D([], [], color=BLACK, linestyle="", marker=marker, markerfacecolor=fill)
+        for marker, fill in (("o", "white"), ("s", BLACK))
+    )
+    figure.legend([first, last], ["first snapshot", "last snapshot"], loc="outside lower center", ncols=2)
 
 
 def _draw_surface(results: xr.Dataset) -> MatplotlibFigure:
@@ -330,8 +340,9 @@ def _draw_surface(results: xr.Dataset) -> MatplotlibFigure:
         title="Loss on the plane of all weights",
     )
     axes.grid(visible=False)
-    bar = figure.colorbar(shown, ax=axes, label="MSE on the training points", format="%.2g")
-    bar.ax.minorticks_off()
+    decades = 10.0 ** np.arange(np.ceil(np.log10(levels[0])), np.log10(levels[-1]))
+    figure.colorbar(shown, ax=axes, label="MSE on the training points", ticks=decades, format="%g")
+    _name_ends(figure)
     return figure
 
 

@@ -18,8 +18,6 @@ from whydeep.population.layout import Layout
 
 EngineName = Literal["auto", "closed-form", "vmap", "one-by-one"]
 ENGINES = ("auto", "closed-form", "vmap", "one-by-one")
-WRITTEN_OUT: dict[Any, Objective] = {functional.cross_entropy: CrossEntropy(), functional.mse_loss: MeanSquaredError()}
-
 SAMPLES_AT_ONCE = 1000
 DENSE_BYTES = 4 * 2**30
 """Dense Hessians may take so much memory together."""
@@ -129,20 +127,36 @@ class Landscape:
         self._chosen = torch.arange(self.members, device=self.device)
         self._columns = self._layout.columns(self.names).to(self.device)
         self._batches = _read(data, samples_at_once, self.members)
-        self.objective = WRITTEN_OUT.get(objective, objective)
+        self.objective = _written_out(objective)
         self._engine = self._make_engine(engine)
+        self._check_deterministic()
+
+    def _check_deterministic(self) -> None:
+        """Raise `SettingError` if the first batch gives one loss now and another the next time."""
+        if not isinstance(self._engine, OneByOne):
+            return  # the closed form has no randomness, and vmap refuses it
+        batch = next(self.batches())
+        _, vectors, buffers = self._prepare(None)
+        first, second = (self._engine.losses(vectors, buffers, batch.inputs, batch.targets) for _ in range(2))
+        if not torch.allclose(first, second, rtol=1e-4, atol=0, equal_nan=True):
+            raise SettingError(
+                f"{type(self._template).__name__} gives different losses for the same inputs, in evaluation mode "
+                f"too: take the "
+                "randomness out, or a derivative would be that of another draw"
+            )
 
     def _make_engine(self, name: str) -> Engine:
         if name not in ENGINES:
             raise SettingError(f"no engine is called {name!r}: {near_names(name, ENGINES)}")
         architecture = recognise(self._template)
         written_out = self.objective if isinstance(self.objective, CrossEntropy | MeanSquaredError) else None
-        closed = covers(architecture) and written_out is not None
+        probabilities = isinstance(written_out, CrossEntropy) and self._batches[0].targets.is_floating_point()
+        closed = covers(architecture) and written_out is not None and not probabilities
         if name == "closed-form" and not closed:
             raise SettingError(
                 "the closed form takes nn.Sequential of Linear layers with one kind of activation between them, and "
-                "cross "
-                f'entropy or mean squared error, not this {type(self._template).__name__}: give engine="vmap"'
+                "cross entropy of class numbers or mean squared error, not this "
+                f'{type(self._template).__name__} with this loss and these targets: give engine="vmap"'
             )
         if closed and name in ("auto", "closed-form"):
             assert architecture is not None
@@ -279,6 +293,20 @@ class Landscape:
         return losses, gradients, hessians
 
 
+def _written_out(objective: Objective | LossFunction) -> Objective | LossFunction:
+    """Return our own objective for PyTorch's functions and modules of the same loss."""
+    if isinstance(objective, nn.CrossEntropyLoss):
+        options = objective.weight, objective.reduction, objective.label_smoothing, objective.ignore_index
+        return CrossEntropy() if options == (None, "mean", 0.0, -100) else objective
+    if isinstance(objective, nn.MSELoss):
+        return MeanSquaredError() if objective.reduction == "mean" else objective
+    functions: dict[Any, Objective] = {
+        functional.cross_entropy: CrossEntropy(),
+        functional.mse_loss: MeanSquaredError(),
+    }
+    return functions.get(objective, objective)
+
+
 def _as(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
 
@@ -294,10 +322,11 @@ def _read(data: Data, samples_at_once: int, members: int) -> list[Batch]:
             )
         ]
     else:
-        one = isinstance(data, tuple) and all(isinstance(part, Tensor) for part in data)
+        one = isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)
         given: list[Sequence[Tensor]] = [cast(Sequence[Tensor], data)] if one else [*cast(Iterable, data)]
         for pair in given:
-            if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair) or len(pair[0]) != len(pair[1]):
+            tensors = isinstance(pair, tuple | list) and all(isinstance(part, Tensor) for part in pair)
+            if not tensors or len(pair) != 2 or len(pair[0]) != len(pair[1]):
                 raise SettingError(
                     "data must be Samples, a pair of tensors (inputs, targets) with as many samples, or an iterable "
                     "of such pairs"

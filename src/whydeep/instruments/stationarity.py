@@ -13,7 +13,8 @@ class Stationarity(IntEnum):
     """Kinds of points.
 
     CRITICAL: the gradient norm is below the tolerance, and Frye's index does not call the point gradient-flat.
-    KINK: the gradient jumps across samples nearby, and a subgradient between its sides has a norm below the tolerance.
+    KINK: it is not, but the gradient jumps across samples nearby, and a subgradient between its sides has a norm
+        below the tolerance.
     GRADIENT_FLAT: the gradient lies in the kernel of the Hessian, by Frye's index; its norm may be below the tolerance.
     NOT_CONVERGED: none of these.
     """
@@ -41,7 +42,7 @@ def sort_by_stationarity(
     kinds = torch.full(gradient_norms.shape, int(Stationarity.NOT_CONVERGED), device=gradient_norms.device)
     flat = frye_indices > GRADIENT_FLAT
     kinds[flat] = int(Stationarity.GRADIENT_FLAT)
-    kinds[(gradient_norms <= tolerance) & ~flat] = int(Stationarity.CRITICAL)
     if kinks is not None:
         kinds[(kinks.near > 0) & (kinks.subgradient_norms <= tolerance)] = int(Stationarity.KINK)
+    kinds[(gradient_norms <= tolerance) & ~flat] = int(Stationarity.CRITICAL)
     return kinds

@@ -5,6 +5,7 @@ from collections.abc import Callable, Container
 import torch
 from torch import Tensor
 
+from whydeep.errors import SettingError
 from whydeep.population.population import Population
 from whydeep.population.training import Training
 
@@ -33,9 +34,20 @@ class Recorder:
             self.steps.append(training.step)
             self._values.append(self.measure(training).clone())
 
+    def clear(self) -> None:
+        """Forget what was measured."""
+        self.steps.clear()
+        self._values.clear()
+
     @property
     def values(self) -> Tensor:
-        """All that was measured: [member, time, ...]."""
+        """All that was measured: [member, time, ...].
+
+        Raises:
+            SettingError: nothing was, because no step that is wanted has been taken.
+        """
+        if not self._values:
+            raise SettingError("nothing was recorded: hand the recorder to a run whose steps are among those it wants")
         return torch.stack(self._values, dim=1)
 
 
