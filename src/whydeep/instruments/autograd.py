@@ -26,9 +26,14 @@ AT_ONCE = 16
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Compute attention in the one way that can be differentiated twice."""
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
+    """Compute attention in the one way that can be differentiated twice, and vectorised."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class Differentiated:
@@ -110,12 +115,13 @@ class Vmapped(Differentiated):
 
     def losses(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Losses [point]."""
-        with torch.no_grad():
+        with torch.no_grad(), twice_differentiable():
             return self._over_points(self.value, points, buffers, inputs, targets)
 
     def gradients(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Gradients [point, size]."""
-        return _join(self._over_points(grad(self.value), points, buffers, inputs, targets), 1)
+        with twice_differentiable():
+            return _join(self._over_points(grad(self.value), points, buffers, inputs, targets), 1)
 
     def products(self, points: Tensor, directions: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Products [point, direction, size]."""
@@ -157,7 +163,7 @@ class OneByOne(Differentiated):
 
     def losses(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Losses [point]."""
-        with torch.no_grad():
+        with torch.no_grad(), twice_differentiable():
             return torch.stack(
                 [self.value(*self.parts(point), *rest) for point, *rest in _each(points, buffers, inputs, targets)]
             )
@@ -165,9 +171,10 @@ class OneByOne(Differentiated):
     def gradients(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Gradients [point, size]."""
         found = []
-        for point, *rest in _each(points, buffers, inputs, targets):
-            moving, gradient = self._gradient(point, *rest, again=False)
-            found.append(_join(dict(zip(moving, gradient, strict=True)), 0))
+        with twice_differentiable():
+            for point, *rest in _each(points, buffers, inputs, targets):
+                moving, gradient = self._gradient(point, *rest, again=False)
+                found.append(_join(dict(zip(moving, gradient, strict=True)), 0))
         return torch.stack(found)
 
     def products(self, points: Tensor, directions: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ parameters, of which there are many more (Bishop 1992, "Exact calculation of the
 multilayer perceptron"; Pearlmutter 1994 for one direction). Arrays lie features first, [point, unit, sample].
 """
 
+import copy
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -71,9 +72,11 @@ DERIVATIVES: dict[type[nn.Module], Derivatives] = {
 }
 
 
-def covers(architecture: Architecture | None) -> bool:
-    """Say whether the closed form knows a network."""
-    return architecture is not None and type(architecture.activation) in DERIVATIVES
+def covers(architecture: Architecture | None, inputs: Tensor) -> bool:
+    """Say whether the closed form knows a network with inputs [member, sample, ...]."""
+    if architecture is None or type(architecture.activation) not in DERIVATIVES:
+        return False
+    return inputs.ndim == 3 or (inputs.ndim > 3 and architecture.flattens)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,9 @@ class ClosedForm:
     """
 
     def __init__(self, architecture: Architecture, objective: Objective, names: Collection[str]):
-        self.widths, self.activation = architecture.widths, architecture.activation
+        self.widths, self.activation = architecture.widths, copy.deepcopy(architecture.activation)
+        if isinstance(self.activation, nn.ReLU):
+            self.activation.inplace = False  # what goes in is needed afterwards
         self.objective = objective
         sizes = [(fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.widths)]
         self.starts = [sum(sizes[:layer]) for layer in range(len(sizes))]

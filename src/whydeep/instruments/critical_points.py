@@ -39,7 +39,13 @@ class Solution:
     def at(cls, landscape: Landscape, points: Tensor) -> "Solution":
         """Measure points without moving them."""
         losses, gradients, hessians = landscape.expand(points)
-        return cls(points.clone(), losses, gradients, hessians, torch.zeros(len(points), dtype=torch.int64))
+        return cls(
+            points.clone(),
+            losses,
+            gradients,
+            hessians,
+            torch.zeros(len(points), dtype=torch.int64, device=points.device),
+        )
 
     @property
     def gradient_norms(self) -> Tensor:
@@ -135,12 +141,12 @@ def find_critical_points(
         progress: told the share of points that are done.
     """
     best = minimise_gradient_norm(landscape, points, tolerance=tolerance)
-    running = (landscape.points() if points is None else points.to(best.points)).clone()
+    running = landscape.at(points).clone()
     damping = best.losses.new_full((len(running),), 1e-3)
-    for _ in range(cycles):
+    for cycle in range(cycles + 1):
+        progress(float((best.gradient_norms <= tolerance).double().mean()))
         open_ = torch.nonzero(best.gradient_norms > tolerance).squeeze(1)
-        progress(1 - len(open_) / len(running))
-        if len(open_) == 0:
+        if len(open_) == 0 or cycle == cycles:
             break
         some = landscape if landscape.shared else landscape.select(open_)
         lower, damping[open_] = minimise_loss(
@@ -172,10 +178,10 @@ def _minimise(
 ) -> tuple[Solution, Tensor]:
     """Take damped steps until every gradient norm is below the tolerance; see the two solvers for the steps.
 
-    `propose` gets eigenvalues of the Hessian, gradients in its eigenbasis and dampings, [point, 1, size] and
-    [point, damping, 1], and returns steps in that basis. A step is taken where the merit gets smaller.
+    `propose` gets the eigenvalues of one Hessian [size], gradients in its eigenbasis [damping, size] and dampings
+    [damping, 1], and returns steps in that basis. A step is taken where the merit gets smaller.
     """
-    found = Solution.at(landscape, landscape.points() if points is None else points.to(landscape.dtype))
+    found = Solution.at(landscape, landscape.at(points))
     damping = found.losses.new_full((len(found.points),), 1e-3) if damping is None else damping.clone()
     current = merits(landscape, found.points)
     for _ in range(steps):
@@ -205,17 +211,29 @@ def _minimise(
 
 
 def _candidates(landscape: Landscape, here: Solution, propose: Propose, dampings: Tensor, bent: bool) -> Tensor:
-    """Where steps with each damping lead: [point, candidate, size]."""
-    eigenvalues, vectors = torch.linalg.eigh(here.hessians)
-    eigenvalues, basis = eigenvalues.unsqueeze(1), vectors.mT
-    dampings = dampings.unsqueeze(2)
-    steps = propose(eigenvalues, here.gradients.unsqueeze(1) @ vectors, dampings) @ basis
+    """Where steps with each damping lead: [point, candidate, size].
+
+    Linear algebra goes point by point: in a stack, the bits of a decomposition depend on where its matrix lies.
+    """
+    bases = [torch.linalg.eigh(hessian.clone()) for hessian in here.hessians]
+
+    def steps_against(forces: Tensor) -> Tensor:
+        """Damped steps [point, damping, size] against forces of the same shape."""
+        return torch.stack(
+            [
+                propose(eigenvalues, force.clone() @ vectors, damping.unsqueeze(1)) @ vectors.mT
+                for (eigenvalues, vectors), force, damping in zip(bases, forces, dampings, strict=True)
+            ]
+        )
+
     starts = here.points.unsqueeze(1)
+    gradients = here.gradients.unsqueeze(1).expand(-1, dampings.shape[1], -1)
+    steps = steps_against(gradients)
     if not bent:
         return starts + steps
     # Taylor: g(x + h p) = g + h H p + h^2 / 2 T[p, p] + ...
     ahead = torch.stack([landscape.gradients(here.points + PROBE * step) for step in steps.unbind(1)], dim=1)
-    turns = (ahead - here.gradients.unsqueeze(1) - PROBE * steps @ here.hessians) * (2 / PROBE**2)
-    bends = propose(eigenvalues, turns @ vectors, dampings) @ basis
+    straight = torch.stack([step.clone() @ hessian.clone() for step, hessian in zip(steps, here.hessians, strict=True)])
+    bends = steps_against((ahead - gradients - PROBE * straight) * (2 / PROBE**2))
     small = bends.norm(dim=2, keepdim=True) <= 1.5 * steps.norm(dim=2, keepdim=True)
     return torch.cat([starts + steps, starts + steps + torch.where(small, bends / 2, 0.0)], dim=1)

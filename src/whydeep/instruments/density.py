@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from whydeep.errors import SettingError
 from whydeep.instruments.landscape import Landscape
 from whydeep.instruments.probes import random_signs
 
@@ -63,7 +64,9 @@ def spectral_density(
     >>> spectral_density(landscape, probes=1).nodes.abs().round()
     tensor([[[ 0., 20.]]], dtype=torch.float64)
     """
-    points = landscape.points() if points is None else points.to(landscape.device, landscape.dtype)
+    points = landscape.at(points)
+    if steps < 1:
+        raise SettingError(f"steps must be 1 or more, not {steps}")
     steps = min(steps, landscape.size)
     nodes, weights = [], []
     for start in random_signs(probes, landscape.size, seed).to(landscape.device) / landscape.size**0.5:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 EIGENVALUE_TOLERANCE = 1e-6
@@ -37,7 +38,7 @@ def split_eigenvalues(eigenvalues: Tensor, tolerance: float = EIGENVALUE_TOLERAN
     level = tolerance * eigenvalues.abs().amax(-1, keepdim=True)
 
     def share(chosen: Tensor) -> Tensor:
-        return chosen.to(eigenvalues.dtype).mean(-1)
+        return chosen.to(eigenvalues.dtype).where(eigenvalues.isfinite(), torch.nan).mean(-1)
 
     return EigenvalueSplit(
         positive=share(eigenvalues > level),

@@ -28,13 +28,15 @@ def frye_index(gradients: Tensor, hessians: Tensor, tolerance: float = EIGENVALU
         hessians: [point, size, size].
 
     Returns:
-        [point], from 0 to 1.
+        [point], from 0 to 1; not-a-number where something is not finite.
 
     >>> hessian = torch.diag(torch.tensor([1.0, 0.0])).unsqueeze(0)
     >>> frye_index(torch.tensor([[1e-3, 0.0]]), hessian), frye_index(torch.tensor([[0.0, 1e-3]]), hessian)
     (tensor([0.], dtype=torch.float64), tensor([1.], dtype=torch.float64))
     """
     gradients, hessians = gradients.double(), hessians.double()
+    finite = gradients.isfinite().all(1) & hessians.isfinite().all(2).all(1)
+    hessians = torch.where(finite.view(-1, 1, 1), hessians, 0.0)
     eigenvalues, vectors = torch.linalg.eigh(hessians)
     parts = (gradients.unsqueeze(1) @ vectors).squeeze(1)
     size = eigenvalues.abs()
@@ -44,4 +46,5 @@ def frye_index(gradients: Tensor, hessians: Tensor, tolerance: float = EIGENVALU
     frobenius = eigenvalues.norm(dim=1)
     lengths = gradients.norm(dim=1)
     index = residuals / (frobenius * steps.norm(dim=1) + lengths).clamp_min(torch.finfo(torch.float64).tiny)
-    return torch.where(lengths > ROUNDING * frobenius, index, 0.0)
+    index = torch.where(lengths <= ROUNDING * frobenius, 0.0, index)
+    return torch.where(finite, index, torch.nan)

@@ -1,5 +1,6 @@
 """Minima of ReLU networks where the gradient does not vanish, because it jumps."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -46,11 +47,15 @@ def find_kinks(landscape: Landscape, points: Tensor | None = None, *, reach: flo
         SettingError: other networks.
     """
     form = landscape.closed_form
+    if not 0 < reach < math.inf:
+        raise SettingError(f"reach must be above 0, not {reach:g}")
     if form is None or type(form.activation) is not nn.ReLU:
         raise SettingError(
-            "kinks are found in nn.Sequential of Linear layers with nn.ReLU between them, and nothing else"
+            "kinks are found by the closed-form engine, in nn.Sequential of Linear layers with nn.ReLU between them: "
+            'give such a network, and leave engine at "auto"'
         )
-    points = landscape.points() if points is None else points.to(landscape.device, landscape.dtype)
+    points = landscape.at(points)
+    vectors = landscape.vectors(points)
     zeros = points.new_zeros(len(points))
     near, distance = zeros.clone(), zeros + torch.inf
     sides = {name: torch.zeros_like(points) for name in ("as it is", "off", "on", "between")}
@@ -59,7 +64,7 @@ def find_kinks(landscape: Landscape, points: Tensor | None = None, *, reach: flo
         for start in range(0, len(points), 16):
             block = slice(start, start + 16)
             x, y = (part[block] if len(part) > 1 else part for part in (columns, rows))
-            hidden = form.hidden_inputs(points[block], x)
+            hidden = form.hidden_inputs(vectors[block], x)
             within = [z.abs() <= reach for z in hidden]
             near[block] += sum(chosen.sum((1, 2)) for chosen in within)
             nearest = torch.stack([z.abs().amin((1, 2)) for z in hidden]).amin(0)
@@ -72,7 +77,7 @@ def find_kinks(landscape: Landscape, points: Tensor | None = None, *, reach: flo
                 "between": [((z + reach) / (2 * reach)).clamp(0, 1) for z in hidden],
             }
             for name, slopes in partly.items():
-                sides[name][block] += batch.share * form.gradients_with_slopes(points[block], x, y, slopes)
+                sides[name][block] += batch.share * form.gradients_with_slopes(vectors[block], x, y, slopes)
     return Kinks(
         near=near,
         distance=distance,

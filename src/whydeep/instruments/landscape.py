@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -131,6 +131,17 @@ class Landscape:
         self._engine = self._make_engine(engine)
         self._check_deterministic()
 
+    def _check_classes(self, classes: int) -> None:
+        """Raise `SettingError` unless all targets are numbers of classes; make them 64 bit integers."""
+        for number, batch in enumerate(self._batches):
+            targets = batch.targets.long()
+            if not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+                raise SettingError(
+                    f"targets are classes {int(targets.min())} to {int(targets.max())}, and the network has outputs "
+                    f"for 0 to {classes - 1}"
+                )
+            self._batches[number] = Batch(batch.inputs, targets, batch.share)
+
     def _check_deterministic(self) -> None:
         """Raise `SettingError` if the first batch gives one loss now and another the next time."""
         if not isinstance(self._engine, OneByOne):
@@ -150,8 +161,9 @@ class Landscape:
             raise SettingError(f"no engine is called {name!r}: {near_names(name, ENGINES)}")
         architecture = recognise(self._template)
         written_out = self.objective if isinstance(self.objective, CrossEntropy | MeanSquaredError) else None
-        probabilities = isinstance(written_out, CrossEntropy) and self._batches[0].targets.is_floating_point()
-        closed = covers(architecture) and written_out is not None and not probabilities
+        first = self._batches[0]
+        probabilities = isinstance(written_out, CrossEntropy) and first.targets.is_floating_point()
+        closed = covers(architecture, first.inputs) and written_out is not None and not probabilities
         if name == "closed-form" and not closed:
             raise SettingError(
                 "the closed form takes nn.Sequential of Linear layers with one kind of activation between them, and "
@@ -161,6 +173,8 @@ class Landscape:
         if closed and name in ("auto", "closed-form"):
             assert architecture is not None
             assert written_out is not None
+            if isinstance(written_out, CrossEntropy):
+                self._check_classes(architecture.widths[-1])
             return ClosedForm(architecture, written_out, self.names)
         loss = self.objective if callable(self.objective) else self.objective.mean
         if name == "vmap" or (name == "auto" and isinstance(self._networks, Population)):
@@ -191,39 +205,56 @@ class Landscape:
             buffers = {name: buffer.unsqueeze(0) for name, buffer in self._networks.named_buffers()}
         return {name: _as(buffer, self.device, self.dtype) for name, buffer in buffers.items()}
 
-    def select(self, members: Sequence[int] | Tensor) -> "Landscape":
+    def select(self, members: int | Sequence[int] | Tensor) -> "Landscape":
         """Return the landscape of some members, which shares everything else with this one."""
+        chosen = torch.atleast_1d(torch.as_tensor(members, dtype=torch.int64, device=self.device))
+        if chosen.numel() == 0 or not bool(((chosen >= 0) & (chosen < self.members)).all()):
+            raise SettingError(f"members are 0 to {self.members - 1}, and {chosen.tolist()} were selected")
         selected = copy.copy(self)
-        selected._chosen = self._chosen[torch.as_tensor(members, device=self.device)]
-        selected.members = len(selected._chosen)
+        selected._chosen = self._chosen[chosen]
+        selected.members = len(chosen)
         return selected
 
     @property
     def shared(self) -> bool:
         """Whether members differ in their points only: then any number of points can be measured at once."""
+        population = isinstance(self._networks, Population)
         own_data = any(max(len(batch.inputs), len(batch.targets)) > 1 for batch in self._batches)
-        own_buffers = isinstance(self._networks, Population) and bool(self._networks.buffers)
-        fixed = isinstance(self._networks, Population) and self.size < self._layout.size
-        return not (own_data or own_buffers or fixed)
+        own_rest = population and (bool(self._networks.buffers) or self.size < self._layout.size)
+        return self.members == 1 or not (own_data or own_rest)
+
+    def at(self, points: Tensor | None) -> Tensor:
+        """Return points as they are measured, [point, size]: the networks' own if none are given.
+
+        Raises:
+            SettingError: another size, or another number than that of members who do not share everything else.
+        """
+        if points is None:
+            return self.points()
+        points = points.detach().to(self.device, self.dtype)
+        if points.ndim != 2 or points.shape[1] != self.size or len(points) == 0:
+            raise SettingError(f"points must be [point, {self.size}], not {tuple(points.shape)}")
+        if len(points) != self.members and not self.shared:
+            raise SettingError(
+                f"{len(points)} points for {self.members} members that have data, buffers or other parameters of their "
+                "own: give one point for each member"
+            )
+        return points
+
+    def vectors(self, points: Tensor) -> Tensor:
+        """Whole parameter vectors at points [point, size]: [point, number], with the parameters that do not vary."""
+        vectors = self._vectors()
+        vectors = vectors.clone() if len(points) == self.members else vectors[:1].repeat(len(points), 1)
+        vectors[:, self._columns] = points
+        return vectors
 
     def _prepare(self, points: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return points [point, size], whole vectors [point, number], and buffers for each."""
-        points = self.points() if points is None else points.to(self.device, self.dtype)
-        if points.ndim != 2 or points.shape[1] != self.size:
-            raise SettingError(f"points must be [point, {self.size}], not {tuple(points.shape)}")
-        vectors, buffers = self._vectors(), self._buffers()
+        points = self.at(points)
+        buffers = self._buffers()
         if len(points) != self.members:
-            if not self.shared:
-                raise SettingError(
-                    f"{len(points)} points for {self.members} members that have data, buffers or other parameters of "
-                    f"their own: "
-                    "give one point for each member"
-                )
-            vectors = vectors[:1].expand(len(points), -1)
             buffers = {name: buffer[:1].expand(len(points), *buffer.shape[1:]) for name, buffer in buffers.items()}
-        vectors = vectors.clone()
-        vectors[:, self._columns] = points
-        return points, vectors, buffers
+        return points, self.vectors(points), {name: buffer.clone() for name, buffer in buffers.items()}
 
     def batches(self) -> Iterator[Batch]:
         """Yield the data, batch by batch, where the networks are and in the landscape's precision."""
@@ -294,17 +325,25 @@ class Landscape:
 
 
 def _written_out(objective: Objective | LossFunction) -> Objective | LossFunction:
-    """Return our own objective for PyTorch's functions and modules of the same loss."""
+    """Return our own objective for PyTorch's functions and modules of the same loss.
+
+    Raises:
+        SettingError: something that is no loss, or no mean over samples.
+    """
+    if not callable(objective) and not hasattr(objective, "mean"):
+        raise SettingError(
+            f"{objective!r} is no objective: give CrossEntropy(), MeanSquaredError() or a function of outputs and "
+            "targets"
+        )
+    if getattr(objective, "reduction", "mean") != "mean":
+        raise SettingError(f'{objective} is no mean over samples, and batches cannot be joined: give reduction="mean"')
     if isinstance(objective, nn.CrossEntropyLoss):
-        options = objective.weight, objective.reduction, objective.label_smoothing, objective.ignore_index
-        return CrossEntropy() if options == (None, "mean", 0.0, -100) else objective
-    if isinstance(objective, nn.MSELoss):
-        return MeanSquaredError() if objective.reduction == "mean" else objective
-    functions: dict[Any, Objective] = {
-        functional.cross_entropy: CrossEntropy(),
-        functional.mse_loss: MeanSquaredError(),
-    }
-    return functions.get(objective, objective)
+        if objective.weight is not None:
+            raise SettingError("a mean weighted by class is no mean over samples, and batches cannot be joined")
+        return CrossEntropy() if objective.label_smoothing == 0 and objective.ignore_index == -100 else objective
+    if isinstance(objective, nn.MSELoss) or objective is functional.mse_loss:
+        return MeanSquaredError()
+    return CrossEntropy() if objective is functional.cross_entropy else objective
 
 
 def _as(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -313,6 +352,8 @@ def _as(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 def _read(data: Data, samples_at_once: int, members: int) -> list[Batch]:
     """Cut all data into batches, whichever form they come in."""
+    if samples_at_once < 1:
+        raise SettingError(f"samples_at_once must be 1 or more, not {samples_at_once}")
     if isinstance(data, Samples):
         data.check_members(members)
         pairs = [
@@ -322,22 +363,27 @@ def _read(data: Data, samples_at_once: int, members: int) -> list[Batch]:
             )
         ]
     else:
-        one = isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)
-        given: list[Sequence[Tensor]] = [cast(Sequence[Tensor], data)] if one else [*cast(Iterable, data)]
-        for pair in given:
-            tensors = isinstance(pair, tuple | list) and all(isinstance(part, Tensor) for part in pair)
-            if not tensors or len(pair) != 2 or len(pair[0]) != len(pair[1]):
-                raise SettingError(
-                    "data must be Samples, a pair of tensors (inputs, targets) with as many samples, or an iterable "
-                    "of such pairs"
-                )
-        pairs = [(pair[0].unsqueeze(0), pair[1].unsqueeze(0)) for pair in given]
+        pairs = [(inputs.unsqueeze(0), targets.unsqueeze(0)) for inputs, targets in _pairs(data)]
     total = sum(targets.shape[1] for _, targets in pairs)
     if total == 0:
         raise SettingError("the data hold no samples: a loss needs at least one")
     return [
-        Batch(inputs, targets, targets.shape[1] / total)
+        Batch(inputs.detach(), targets.detach(), targets.shape[1] / total)
         for pair in pairs
         for inputs, targets in zip(*(part.split(samples_at_once, dim=1) for part in pair), strict=True)
         if targets.shape[1]
     ]
+
+
+def _pairs(data: Any) -> list[Sequence[Tensor]]:
+    def is_pair(value: Any) -> bool:
+        tensors = isinstance(value, tuple | list) and all(isinstance(part, Tensor) for part in value)
+        return tensors and len(value) == 2
+
+    pairs = [data] if is_pair(data) else list(data) if isinstance(data, Iterable) else [data]
+    if not all(is_pair(pair) and pair[0].shape[:1] == pair[1].shape[:1] for pair in pairs):
+        raise SettingError(
+            "data must be Samples, a pair of tensors (inputs, targets) with as many samples, or an iterable of such "
+            "pairs"
+        )
+    return pairs

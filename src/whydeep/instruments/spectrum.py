@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -37,7 +36,8 @@ def top_eigenvalues(
     """Return the k largest eigenvalues of each member's Hessian, largest first.
 
     By the implicitly restarted Lanczos method (Sorensen 1992; ARPACK) on products with the Hessian, which
-    are exact over the whole data set; small Hessians are computed and decomposed. Costs some 20 to 100 products.
+    are exact over the whole data set; small Hessians are computed and decomposed. Costs some 20 to 100 products. The
+    method sees one copy of a repeated eigenvalue at a time; what was found is taken out and looked for again.
 
     Args:
         landscape: whose Hessians.
@@ -49,38 +49,38 @@ def top_eigenvalues(
 
     Raises:
         ConvergenceError: the residual of an eigenpair is above the tolerance.
+        SettingError: numbers out of range, or a Hessian that is not finite.
 
     >>> from torch.nn import Linear, functional
     >>> landscape = Landscape(Linear(1, 1), (torch.tensor([[3.0]]), torch.tensor([[1.0]])), functional.mse_loss)
     >>> top_eigenvalues(landscape).values  # of 2 (3, 1) (3, 1)^T
     tensor([[20.]], dtype=torch.float64)
     """
-    return _outermost(landscape, k, "LA", points, tolerance, iterations)
+    return _outermost(landscape, k, 1, points, tolerance, iterations)
 
 
 def bottom_eigenvalues(
     landscape: Landscape, k: int = 1, *, points: Tensor | None = None, tolerance: float = 1e-6, iterations: int = 300
 ) -> Eigenpairs:
     """Return the k smallest eigenvalues of each member's Hessian, smallest first; as `top_eigenvalues` else."""
-    return _outermost(landscape, k, "SA", points, tolerance, iterations)
+    return _outermost(landscape, k, -1, points, tolerance, iterations)
 
 
 def _outermost(
-    landscape: Landscape, k: int, end: Literal["LA", "SA"], points: Tensor | None, tolerance: float, iterations: int
+    landscape: Landscape, k: int, sign: int, points: Tensor | None, tolerance: float, iterations: int
 ) -> Eigenpairs:
     if not 1 <= k <= landscape.size:
         raise SettingError(
             f"a Hessian of {landscape.size} parameters has no {k} outermost eigenvalues: give 1 to {landscape.size}"
         )
-    points = landscape.points() if points is None else points.to(landscape.device, landscape.dtype)
-    if landscape.size <= max(DENSE_SIZE, k + 1):
-        hessians = landscape.hessians(points).to(torch.float64)
-        values, columns = torch.linalg.eigh(hessians)
-        values, columns = (values.flip(1), columns.flip(2)) if end == "LA" else (values, columns)
-        values, vectors = values[:, :k], columns[:, :, :k].mT.contiguous()
-        scales = torch.linalg.matrix_norm(hessians, 2)
+    if not tolerance > 0 or iterations < 1:
+        raise SettingError(f"tolerance {tolerance:g} must be above 0, and iterations {iterations} 1 or more")
+    points = landscape.at(points)
+    if landscape.size <= max(DENSE_SIZE, 2 * k + 1):
+        values, vectors, scales = _decompose(landscape.hessians(points).to(torch.float64), k, sign)
     else:
-        found = [_lanczos(landscape, index, point, k, end, tolerance, iterations) for index, point in enumerate(points)]
+        each = enumerate(points)
+        found = [_iterate(landscape, index, point, k, sign, tolerance, iterations) for index, point in each]
         values, vectors, scales = (torch.stack(parts) for parts in zip(*found, strict=True))
     products = landscape.products(vectors, points).to(torch.float64)
     residuals = (products - values.unsqueeze(2) * vectors).norm(dim=2)
@@ -89,48 +89,101 @@ def _outermost(
         member = int(worst.argmax())
         raise ConvergenceError(
             f"the eigenvalues of member {member} have a residual of {worst[member]:.1e} of the largest, above "
-            f"{tolerance:g}: "
-            "allow more iterations, a larger tolerance, or compute in float64"
+            f"{tolerance:g}: allow more iterations, a larger tolerance, or compute in float64"
         )
     return Eigenpairs(values, vectors, residuals)
 
 
-def _lanczos(
-    landscape: Landscape, index: int, point: Tensor, k: int, end: str, tolerance: float, iterations: int
+def _check_finite(finite: bool, member: int) -> None:
+    if not finite:
+        raise SettingError(f"the Hessian of member {member} is not finite: leave out what diverged, with select")
+
+
+def _decompose(hessians: Tensor, k: int, sign: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Outermost eigenvalues [member, k], vectors [member, k, size] and norms [member] of dense Hessians."""
+    for member, finite in enumerate(hessians.isfinite().all(2).all(1).tolist()):
+        _check_finite(finite, member)
+    values, columns = torch.linalg.eigh(hessians)
+    if sign > 0:
+        values, columns = values.flip(1), columns.flip(2)
+    scales = values.abs().amax(1)
+    return values[:, :k], columns[:, :, :k].mT.contiguous(), scales
+
+
+def _iterate(
+    landscape: Landscape, index: int, point: Tensor, k: int, sign: int, tolerance: float, iterations: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Eigenvalues [k], vectors [k, size] and the largest absolute eigenvalue, about, of one member."""
-    one = landscape if landscape.shared else landscape.select([index])
-    where = point.unsqueeze(0)
+    """Outermost eigenvalues [k], vectors [k, size] and the largest absolute eigenvalue, about, of one member."""
+    one = landscape if landscape.shared else landscape.select(index)
     size, device = landscape.size, landscape.device
 
     def product(vector: np.ndarray) -> np.ndarray:
         direction = torch.from_numpy(np.ascontiguousarray(vector, dtype=float)).view(1, -1).to(device)
-        return one.products(direction, where)[0].to("cpu", torch.float64).numpy()
+        return one.products(direction, point.unsqueeze(0))[0].to("cpu", torch.float64).numpy()
 
-    start = np.random.default_rng(0).standard_normal(size)
-    scale = _scale(product, start)
+    generator = np.random.default_rng(0)
+    scale = _scale(product, generator.standard_normal(size))
+    _check_finite(np.isfinite(scale), index)
     if scale == 0:
         vectors = torch.eye(k, size, dtype=torch.float64, device=device)
         return vectors.new_zeros(k), vectors, vectors.new_zeros(())
-
-    # ARPACK's accuracy is relative to each eigenvalue; moved by the scale, none that is looked for is near zero.
-    shift = scale if end == "LA" else -scale
-    moved = LinearOperator((size, size), matvec=lambda v: product(v) + shift * v.ravel(), dtype=float)
-    basis = min(size, max(2 * k + 1, 20))
     try:
-        values, columns = eigsh(moved, k, which=end, v0=start, ncv=basis, maxiter=iterations, tol=tolerance / 4)
+        values, rows = _largest(lambda v: sign * product(v) / scale, size, k, tolerance / 4, iterations, generator)
     except ArpackNoConvergence as error:
         raise ConvergenceError(
-            f"{len(error.eigenvalues)} of {k} eigenvalues of member {index} converged in {iterations} iterations: "
+            f"only {len(error.eigenvalues)} of {k} eigenvalues of member {index} converged in {iterations} iterations: "
             "allow more, or a larger tolerance"
         ) from None
-    order = np.argsort(-values if end == "LA" else values)
-    vectors = torch.from_numpy(columns[:, order].T.copy()).to(device)
     return (
-        torch.from_numpy(values[order] - shift).to(device),
-        vectors,
+        torch.from_numpy(values * sign * scale).to(device),
+        torch.from_numpy(rows).to(device),
         torch.tensor(scale, dtype=torch.float64, device=device),
     )
+
+
+def _largest(
+    product: Callable[[np.ndarray], np.ndarray],
+    size: int,
+    k: int,
+    tolerance: float,
+    iterations: int,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest eigenvalues [k] and vectors [k, size] of a matrix whose eigenvalues are about -1 to 1.
+
+    ARPACK's accuracy is relative to each eigenvalue; moved by one, none that is looked for is near zero.
+    """
+    values, rows = np.empty(0), np.empty((0, size))
+
+    def without_known(vector: np.ndarray) -> np.ndarray:
+        vector = vector.ravel()
+        return product(vector) + vector - rows.T @ ((values + 1) * (rows @ vector))
+
+    def look(count: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+        moved = LinearOperator((size, size), matvec=without_known, dtype=float)
+        start, basis = generator.standard_normal(size), max(2 * count + 1, 20)  # another start sees other copies
+        found, columns = eigsh(moved, count, which="LA", v0=start, ncv=basis, maxiter=iterations, tol=tolerance)
+        return found - 1, columns.T
+
+    more = look(k, tolerance)
+    while True:
+        values, rows = _ritz(product, np.concatenate([rows, more[1]]))
+        values, rows = values[:k], rows[:k]
+        if k == 1:
+            return values, rows
+        rest, _ = look(1, max(tolerance, 1e-3))  # a copy stands out, and is seen long before it is accurate
+        if rest[0] <= values[-1] + 4 * tolerance:
+            return values, rows
+        more = look(1, tolerance)
+
+
+def _ritz(product: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Best values and orthonormal vectors in the span of rows, largest value first (Rayleigh-Ritz)."""
+    basis = np.linalg.qr(rows.T)[0]
+    moved = np.stack([product(column) for column in basis.T], axis=1)
+    inner = basis.T @ moved
+    values, turn = np.linalg.eigh((inner + inner.T) / 2)
+    return values[::-1].copy(), (basis @ turn).T[::-1].copy()
 
 
 def _scale(product: Callable[[np.ndarray], np.ndarray], start: np.ndarray, steps: int = 10) -> float:
@@ -139,7 +192,7 @@ def _scale(product: Callable[[np.ndarray], np.ndarray], start: np.ndarray, steps
     for _ in range(steps):
         moved = product(vector)
         scale = float(np.linalg.norm(moved))
-        if scale == 0:
-            return 0.0
+        if scale == 0 or not np.isfinite(scale):
+            break
         vector = moved / scale
     return scale

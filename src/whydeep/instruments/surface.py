@@ -87,7 +87,14 @@ def loss_surface(landscape: Landscape, plane: Plane, first: ArrayLike, second: A
         plane: in the coordinates of its points.
         first, second: coordinates along the two directions.
     """
-    a, b = (torch.as_tensor(np.asarray(values, dtype=float)) for values in (first, second))
+    a, b = (torch.as_tensor(np.atleast_1d(np.asarray(values, dtype=float))) for values in (first, second))
+    if a.ndim != 1 or b.ndim != 1 or 0 in (len(a), len(b)):
+        raise SettingError(f"a grid needs lists of coordinates, not shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    if not landscape.shared:
+        raise SettingError(
+            f"{landscape.members} members with data, buffers or other parameters of their own have no common "
+            f"surface: select one"
+        )
     grid = torch.cartesian_prod(a, b).to(plane.origin)
     losses = [landscape.losses(plane.points(some)) for some in grid.split(POINTS_AT_ONCE)]
     return torch.cat(losses).view(len(a), len(b)).cpu().numpy()

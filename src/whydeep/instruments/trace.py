@@ -34,7 +34,7 @@ def hessian_trace(landscape: Landscape, *, points: Tensor | None = None, probes:
     >>> hessian_trace(landscape).value
     tensor([20.], dtype=torch.float64)
     """
-    points = landscape.points() if points is None else points.to(landscape.device, landscape.dtype)
+    points = landscape.at(points)
     exact = probes >= landscape.size
     vectors = torch.eye(landscape.size, dtype=torch.float64) if exact else random_signs(probes, landscape.size, seed)
     forms = torch.cat(

@@ -101,6 +101,10 @@ def random_walks(starts: ArrayLike, lengths: ArrayLike, generator: np.random.Gen
             f"starts {starts.shape} must be [series, dimension] and lengths {lengths.shape} [series, step], of as "
             f"many series"
         )
+    if starts.shape[1] == 0 or not (np.isfinite(lengths) & (lengths >= 0)).all():
+        raise SettingError(
+            "random walks need one dimension or more, and lengths of steps that are finite and not negative"
+        )
     steps = generator.standard_normal((*lengths.shape, starts.shape[1]))
     steps *= (lengths / np.linalg.norm(steps, axis=2))[:, :, None]
     return np.concatenate([starts[:, None], starts[:, None] + np.cumsum(steps, axis=1)], axis=1)

@@ -70,22 +70,26 @@ def parameter_count(widths: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A fully connected network in short: names of its linear layers, widths, and what is between them."""
+    """A fully connected network in short: names of its linear layers, widths, what is between them, and a Flatten
+    first or not."""
 
     layers: tuple[str, ...]
     widths: tuple[int, ...]
     activation: nn.Module
+    flattens: bool
 
 
 def recognise(module: nn.Module) -> Architecture | None:
     """Recognise a stack of linear layers with one kind of activation between them; else None.
 
-    Recognised are `nn.Sequential` (and `MLP`) of ``[Flatten] Linear act Linear act ... Linear`` with biases,
-    and with equal modules between them; who computes them must know what these do.
+    Recognised are `nn.Sequential` (and `MLP`) of ``[Flatten] Linear act Linear act ... Linear`` with biases, with equal
+    modules between them, and with nothing else: no hooks, no shared or further parameters. Who computes them must
+    know what the modules between do.
     """
     if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         return None
     children = list(module.named_children())
+    flattens = bool(children) and type(children[0][1]) is nn.Flatten
     if children and type(children[0][1]) is nn.Flatten and children[0][1].start_dim == 1:
         children = children[1:]
     names = tuple(name for name, _ in children[0::2])
@@ -93,5 +97,9 @@ def recognise(module: nn.Module) -> Architecture | None:
     between = [child for _, child in children[1::2]] or [nn.Identity()]
     if len(linear) != len(names) or len(children) % 2 == 0 or len({repr(child) for child in between}) > 1:
         return None
+    expected = [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
+    hooked = any(one._forward_hooks or one._forward_pre_hooks or one._backward_hooks for one in module.modules())
+    if hooked or [name for name, _ in module.named_parameters()] != expected:
+        return None
     widths = (linear[0].in_features, *(layer.out_features for layer in linear))
-    return Architecture(names, widths, between[0])
+    return Architecture(names, widths, between[0], flattens)

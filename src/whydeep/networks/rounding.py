@@ -1,9 +1,12 @@
 """ReLU networks whose corners are rounded, so that their loss is smooth across kinks."""
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
+
+from whydeep.errors import SettingError
 
 
 class RoundedReLU(nn.Module):
@@ -15,12 +18,17 @@ class RoundedReLU(nn.Module):
     Args:
         width: w, in units of the input; above 0.
 
+    Raises:
+        SettingError: another width.
+
     >>> RoundedReLU(0.5)(torch.tensor([-1.0, 0.0, 1.0])).tolist()
     [0.0, 0.125, 1.0]
     """
 
     def __init__(self, width: float):
         super().__init__()
+        if not 0 < width < math.inf:
+            raise SettingError(f"the width of a rounded corner must be above 0, not {width:g}")
         self.width = width
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -40,7 +48,9 @@ class RoundedReLU(nn.Module):
 def rounded(module: nn.Module, width: float) -> nn.Module:
     """Return a copy of a module in which every `nn.ReLU` is a `RoundedReLU` of this width."""
     copied = copy.deepcopy(module)
-    for name, child in list(copied.named_modules()):
+    if type(copied) is nn.ReLU:
+        return RoundedReLU(width)
+    for name, child in list(copied.named_modules(remove_duplicate=False)):
         if type(child) is nn.ReLU:
             copied.set_submodule(name, RoundedReLU(width))
     return copied

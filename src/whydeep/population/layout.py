@@ -86,11 +86,15 @@ class Layout:
             SettingError: a pattern matches no parameter.
         """
         patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+
+        def matches(name: str, pattern: str) -> bool:
+            return name == pattern or fnmatchcase(name, pattern)
+
         names = [slot.name for slot in self.slots]
         for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in names):
+            if not any(matches(name, pattern) for name in names):
                 raise SettingError(f"no parameter matches {pattern!r}: {near_names(pattern, names)}")
-        return tuple(slot for slot in self.slots if any(fnmatchcase(slot.name, pattern) for pattern in patterns))
+        return tuple(slot for slot in self.slots if any(matches(slot.name, pattern) for pattern in patterns))
 
     def columns(self, patterns: str | Iterable[str]) -> Tensor:
         """Say where the parameters that match lie in the vectors that `vectors` returns: [number].
@@ -100,6 +104,8 @@ class Layout:
         [2, 3]
         """
         chosen = self.select(patterns)
+        if not chosen:
+            return torch.empty(0, dtype=torch.int64)
         ends = torch.tensor([slot.size for slot in self.slots]).cumsum(0).tolist()
         return torch.cat(
             [torch.arange(end - slot.size, end) for slot, end in zip(self.slots, ends, strict=True) if slot in chosen]

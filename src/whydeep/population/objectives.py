@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from whydeep.errors import SettingError
+
 
 class Objective(Protocol):
     """A loss, for a population (features first) and for one member (samples first)."""
@@ -110,5 +112,14 @@ class MeanSquaredError:
         return (one.unsqueeze(-1) * weights).expand(len(outputs), -1, -1, -1)
 
     def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error of one member, outputs [sample, output]."""
+        """Mean squared error of one member, outputs [sample, output].
+
+        Raises:
+            SettingError: targets of another shape, which would be stretched to that of the outputs.
+        """
+        if outputs.shape != targets.shape:
+            raise SettingError(
+                f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} must have the same shape for a "
+                "squared error"
+            )
         return functional.mse_loss(outputs, targets)

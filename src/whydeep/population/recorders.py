@@ -64,7 +64,7 @@ def gradient_norm(training: Training) -> Tensor:
 def gradient_norm_by_parameter(training: Training) -> Tensor:
     """Euclidean norm of the gradient of each parameter, in the layout's order: [member, parameter]."""
     views = training.population.layout.views(training.gradients).values()
-    return torch.stack([torch.linalg.vector_norm(view.flatten(1), dim=1) for view in views], dim=1)
+    return torch.stack([torch.linalg.vector_norm(view.reshape(len(view), -1), dim=1) for view in views], dim=1)
 
 
 def layers(population: Population) -> tuple[str, ...]:
