@@ -51,8 +51,8 @@ ROUNDINGS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 ACCURACY = 0.03
 """Gradient norm to which a rounded network is solved, as a share of the width.
 
-A rounded corner breaks the rescaling symmetry of its unit a little: solved to the end, the weights drift along it for as
-long as the corner is wide.
+A rounded corner breaks the rescaling symmetry of its unit a little: solved to the end, the weights drift along it for
+as long as the corner is wide.
 """
 
 SECONDS_TO_SOLVE = {"relu": 0.06, "tanh": 0.08}  # a network and a cycle, where many are solved at once
