@@ -6,6 +6,7 @@ image_classification   E2  deep against shallow on images                      (
 weight_trajectories    E3  paths of the weights beside random walks            (figures 7-8)
 gradient_norm          E4  the norm of the gradient while the loss falls       (figures 9-10)
 critical_points        E5  where the gradient vanishes, and how the loss curves  (figure 11)
+function_training      what E3, E4 and E5 share
 study                  runs experiments and writes what they found
 """
 

@@ -13,8 +13,8 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from whydeep.claims import Claim, Test, mean_interval
-from whydeep.data import sample, target_function
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
+from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
     EIGENVALUE_TOLERANCE,
     GRADIENT_FLAT,
@@ -39,7 +39,6 @@ NAME = "critical-points"
 # Design
 
 WIDTHS = (1, 3, 5, 1)
-INTERVAL = (-10.0, 10.0)
 NETWORKS = {"smoke": 4, "quick": 12, "full": 100}
 ITERATIONS = {"smoke": 300, "quick": 3000, "full": 20_000}
 POINTS = {"smoke": 100, "quick": 1000, "full": 1000}
@@ -117,9 +116,7 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
 
 
 def _measure_seed(setting: Setting, seed: int, context: Context, progress: Callable[[float], None]) -> xr.Dataset:
-    generator = Stream(context.root_seed, NAME, "", seed, "data").numpy()
-    x, y = sample(target_function(setting.function), INTERVAL, setting.points, generator)
-    samples = Samples(torch.from_numpy(x).unsqueeze(1).float(), torch.from_numpy(y).unsqueeze(1).float())
+    samples = draw_points(NAME, setting.function, setting.points, seed, context)
     population = _train(setting, seed, samples, context, lambda share: progress(0.3 * share))
     landscape = Landscape(population, samples, MeanSquaredError())
     trained = landscape.points()
@@ -166,9 +163,7 @@ def _train(
     build = lambda: MLP(setting.widths, setting.activation)  # noqa: E731
     population = Population.initialise(build, inits, device=context.device)
     training = Training(population, samples, objective=MeanSquaredError(), optimizer=Adam(setting.learning_rate))
-    for step in np.diff(np.linspace(0, setting.iterations, 21).astype(int)).tolist():
-        training.run(step)
-        progress(training.step / setting.iterations)
+    train(training, setting.iterations, progress)
     return population
 
 
@@ -206,27 +201,23 @@ ATTRIBUTES = {
 DEFINITIONS = {
     "Phase one": "Adam on the loss, all points at once, in float32.",
     "Phase two": "the gradient norm is minimised in float64 by the Levenberg-Marquardt method on the gradient, with "
-    "the exact Hessian. "
-    "A network that stays above the tolerance first goes down the loss (damped Newton steps with the absolute "
-    "eigenvalues), then it is "
-    "tried again.",
+    "the exact Hessian. A network that stays above the tolerance first goes down the loss (damped Newton steps with "
+    "the absolute eigenvalues), then it is tried again.",
     "ReLU in phase two": "corners are rounded to parabolas of half-width 1e-2, 1e-3, ... 1e-7, and solved one after "
-    "the other, so that "
-    "the solver can settle on kinks. What is reported is measured on the network with sharp corners.",
+    "the other, so that the solver can settle on kinks. What is reported is measured on the network with sharp "
+    "corners.",
     "Tolerance": f"gradient norm of {GRADIENT_TOLERANCE:g}, of the mean squared error over all points, all weights "
     "and biases.",
     "Critical point": f"gradient norm below the tolerance, and Frye's index at most {GRADIENT_FLAT}.",
-    "Kink": "the input of some hidden unit is within 1e-7 of zero at a training point, so that the gradient jumps "
-    "there, and the subgradient in "
-    "which such units are on in part has a norm below the tolerance: a minimum at which no gradient vanishes.",
+    "Kink": "the gradient norm is above the tolerance, but the input of some hidden unit is within 1e-7 of zero at a "
+    "training point, so that the gradient jumps there, and the subgradient in which such units are on in part has a "
+    "norm below the tolerance: a stationary point at which no gradient vanishes.",
     "Frye's index": "||H p + g|| / (||H||_F ||p|| + ||g||), p = -H^+ g the least-squares Newton step, where "
-    "eigenvalues within the "
-    f"eigenvalue tolerance count as zero. A point above {GRADIENT_FLAT} is gradient-flat: its gradient lies in the "
-    f"kernel of H "
-    "(Frye et al. 2021).",
+    f"eigenvalues within the eigenvalue tolerance count as zero. A point above {GRADIENT_FLAT} is gradient-flat: its "
+    "gradient lies in the kernel of H (Frye et al. 2021).",
     "Minimal ratio": f"share of eigenvalues above the eigenvalue tolerance, {EIGENVALUE_TOLERANCE:g} of the largest "
-    "absolute one. Strict: above exactly 0; "
-    "every active ReLU has an eigenvalue of exactly zero by its rescaling symmetry, of which rounding makes a sign.",
+    "absolute one. Strict: above exactly 0; every active ReLU has an eigenvalue of exactly zero by its rescaling "
+    "symmetry, of which rounding makes a sign.",
 }
 
 # ---------------------------------------------------------------------------------------------------------
@@ -317,9 +308,9 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
             "figure-11",
             "Figure 11. Loss and minimal ratio at the end of training",
             f"One mark per network after phase two, {networks} networks of each of n = {n} seeds. Minimal ratio: "
-            f"share of the Hessian's eigenvalues "
-            f"above {EIGENVALUE_TOLERANCE:g} of the largest. Only critical points count for the correlation. "
-            "Look at where the kinks lie: at such minima the gradient jumps, and the Hessian is that of one side.",
+            f"share of the Hessian's eigenvalues above {EIGENVALUE_TOLERANCE:g} of the largest. Only critical points "
+            "count for the correlation. Look at where the kinks lie: at such minima the gradient jumps, and the "
+            "Hessian is that of one side.",
             "Scatter plot of loss against the share of positive eigenvalues of the Hessian, one panel per activation.",
             lambda: _draw(results),
         ),
@@ -372,8 +363,8 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
         tuple((activation, *_shares(one)) for activation, one in each.items()),
     )
     ratios = Table(
-        "Critical points: mean minimal ratio by the tolerance for zero eigenvalues, and its correlation with the loss; "
-        f"n = {n} seeds, 95 % interval",
+        "Critical points: mean minimal ratio by the tolerance for zero eigenvalues, and its correlation with the "
+        f"loss; n = {n} seeds, 95 % interval",
         ("activation", *(f"tolerance {t:g}" for t in TOLERANCES), "strict", "correlation", "critical points"),
         tuple((activation, *_ratios(one)) for activation, one in each.items()),
     )

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 import xarray as xr
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from whydeep.claims import Claim, Test, mean_interval
-from whydeep.data import sample, target_function
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
+from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import spike_alignment
 from whydeep.networks import MLP
 from whydeep.population import (
@@ -33,7 +32,6 @@ NAME = "gradient-norm"
 # Design
 
 WIDTHS = (1, 5, 10, 5, 1)
-INTERVAL = (-10.0, 10.0)
 ITERATIONS = {"smoke": 300, "quick": 3000, "full": 10_000}
 
 
@@ -74,27 +72,18 @@ def settings(plan: Plan) -> tuple[Setting, ...]:
 
 def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Dataset:
     """Train one network per seed; before every update, write down the loss and the norm of its gradient."""
-    function = target_function(setting.function)
-    samples = []
-    for seed in seeds:
-        generator = Stream(context.root_seed, NAME, "", seed, "data").numpy()
-        x, y = (torch.from_numpy(v).unsqueeze(1) for v in sample(function, INTERVAL, setting.points, generator))
-        samples.append(Samples(x.float(), y.float()))
     inits = [Stream(context.root_seed, NAME, setting.name, seed, "init") for seed in seeds]
     population = Population.initialise(lambda: MLP(setting.widths), inits, device=context.device)
     training = Training(
         population,
-        Samples.each(samples),
+        Samples.each([draw_points(NAME, setting.function, setting.points, seed, context) for seed in seeds]),
         objective=MeanSquaredError(),
         optimizer=Adam(setting.learning_rate),
     )
     recorders = losses, norms, by_layer = [
         Recorder(measured) for measured in (loss, gradient_norm, gradient_norm_by_layer)
     ]
-    steps = np.diff(np.linspace(0, setting.iterations, 21).astype(int))
-    for step in steps.tolist():
-        training.run(step, recorders)
-        context.progress(training.step / setting.iterations)
+    train(training, setting.iterations, context.progress, recorders)
     measured = {
         "loss": (("seed", "iteration"), losses.values),
         "gradient_norm": (("seed", "iteration"), norms.values),

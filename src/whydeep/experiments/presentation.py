@@ -130,6 +130,14 @@ REFERENCES = (
     "S. Khamkar (2023): CPSC 8430 Deep Learning, Homework 1. The report whose experiments are repeated.",
     "National Taiwan University (2018): Machine Learning and having it Deep and Structured, Homework 1.",
     "D. P. Kingma, J. Ba (2015): Adam: a method for stochastic optimization. ICLR.",
+    "J. M. Antognini, J. Sohl-Dickstein (2018): PCA of high dimensional random walks with comparison to neural network "
+    "training. NeurIPS. The random walks beside the paths of weights.",
+    "C. G. Frye, J. Simon, N. S. Wadia, A. Ligeralde, M. R. DeWeese, K. E. Bouchard (2021): Critical point-finding "
+    "methods reveal gradient-flat regions of deep network losses. Neural Computation 33. The index of critical points.",
+    "Y. N. Dauphin, R. Pascanu, C. Gulcehre, K. Cho, S. Ganguli, Y. Bengio (2014): Identifying and attacking the saddle "
+    "point problem in high-dimensional non-convex optimization. NeurIPS. Newton steps with absolute eigenvalues.",
+    "M. K. Transtrum, J. P. Sethna (2012): Improvements to the Levenberg-Marquardt algorithm for nonlinear "
+    "least-squares minimization. arXiv:1201.5885. Steps along bent valleys.",
     "Student (1908): The probable error of a mean. Biometrika 6.",
     "M. Okabe, K. Ito (2008): Color universal design. The palette of the figures.",
 )

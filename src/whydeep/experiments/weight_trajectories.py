@@ -12,8 +12,8 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.lines import Line2D
 
 from whydeep.claims import Claim, Test, mean_interval
-from whydeep.data import sample, target_function
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
+from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
     Landscape,
     directness,
@@ -33,7 +33,6 @@ NAME = "weight-trajectories"
 # Design
 
 WIDTHS = (1, 3, 5, 1)
-INTERVAL = (-10.0, 10.0)
 ITERATIONS = {"smoke": 300, "quick": 3000, "full": 10_000}
 GRID = {"smoke": 15, "quick": 51, "full": 101}
 PARTS = {"second layer": "linear2.weight", "whole network": "*.weight"}
@@ -83,7 +82,7 @@ def settings(plan: Plan) -> tuple[Setting, ...]:
 
 def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Dataset:
     """Train the series of all seeds as one population, then look at each seed's paths on their own."""
-    samples = [_draw_points(setting, seed, context) for seed in seeds]
+    samples = [draw_points(NAME, setting.function, setting.points, seed, context) for seed in seeds]
     inits = [
         Stream(context.root_seed, NAME, f"{setting.name} series {series}", seed, "init")
         for seed in seeds
@@ -98,10 +97,7 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     )
     times = np.linspace(0, setting.iterations - 1, setting.snapshots).astype(int)
     recorders = paths, losses = [Recorder(measured, set(times.tolist())) for measured in (weights, loss)]
-    steps = np.diff(np.linspace(0, setting.iterations, 21).astype(int))
-    for step in steps.tolist():
-        training.run(step, recorders)
-        context.progress(0.8 * training.step / setting.iterations)
+    train(training, setting.iterations, lambda share: context.progress(0.8 * share), recorders)
     shape = (len(seeds), setting.series, setting.snapshots)
     vectors = paths.values.reshape(*shape, -1).double().cpu().numpy()
     trained = xr.Dataset(
@@ -120,12 +116,6 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     for name, text in ATTRIBUTES.items():
         results[name].attrs["long_name"] = text
     return results
-
-
-def _draw_points(setting: Setting, seed: int, context: Context) -> Samples:
-    generator = Stream(context.root_seed, NAME, "", seed, "data").numpy()
-    x, y = sample(target_function(setting.function), INTERVAL, setting.points, generator)
-    return Samples(torch.from_numpy(x).unsqueeze(1).float(), torch.from_numpy(y).unsqueeze(1).float())
 
 
 def _look(
@@ -200,14 +190,13 @@ DEFINITIONS = {
     "Parts": "second layer: its 15 weights; whole network: its 23 weights. Biases are left out, as in the course "
     "report.",
     "Principal components": "of all snapshots of all series of a seed together, about their mean.",
-    "Random walk": "starts at the same weights and makes steps of the same lengths, in independent directions that are "
-    "uniform on the sphere. Few components explain most of a random walk as well, in smooth curves (Antognini and "
-    "Sohl-Dickstein 2018).",
+    "Random walk": "starts at the same weights and makes steps of the same lengths, in independent directions that "
+    "are uniform on the sphere. Few components explain most of a random walk as well, in smooth curves (Antognini "
+    "and Sohl-Dickstein 2018).",
     "Directness": "distance from the first to the last snapshot / length of the path through all snapshots; 1 on a "
     f"straight line. The null is the mean over {WALKS} random walks.",
     "Off-plane residual": "distance of a snapshot's weights from the plane / its distance from the mean of all "
-    "snapshots: "
-    "0 in the plane, 1 where the plane shows nothing of it.",
+    "snapshots: 0 in the plane, 1 where the plane shows nothing of it.",
 }
 
 # ---------------------------------------------------------------------------------------------------------
@@ -255,11 +244,10 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
             name,
             f"Figure {number}. Paths of the weights, {part}",
             f"Left: {series} trainings (seed {seed} of n = {n}), {one.sizes['snapshot']} snapshots each, on their "
-            f"first two "
-            "principal components; from circle to square, coloured by the loss, which is written at the end. Right: "
-            "random walks "
-            "with the same starts and lengths of steps. The axes say how much of the variance a component explains. "
-            "Look for what the left shows and the right does not: few large, straight moves, and where the loss falls.",
+            "first two principal components; from circle to square, coloured by the loss, which is written at the "
+            "end. Right: random walks with the same starts and lengths of steps. The axes say how much of the "
+            "variance a component explains. Look for what the left shows and the right does not: few large, straight "
+            "moves, and where the loss falls.",
             f"Paths of the weights of the {part} on two principal components, beside random walks.",
             partial(_draw_paths, one, part),
         )
@@ -270,11 +258,9 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
         "loss-surface",
         "Loss surface under the paths",
         f"Mean squared error on the plane of figure 8 (seed {seed} of n = {n}; biases at their mean), and the "
-        f"{series} paths "
-        f"projected to it. The median off-plane residual is {median:.2f} (0: in the plane, 1: the plane shows "
-        f"nothing), so the "
-        "colour under a path is not its own loss: look at the shape of the valleys, and at how little of them one "
-        "plane shows.",
+        f"{series} paths projected to it. The median off-plane residual is {median:.2f} (0: in the plane, 1: the "
+        "plane shows nothing), so the colour under a path is not its own loss: look at the shape of the valleys, and "
+        "at how little of them one plane shows.",
         "Contour map of the loss on a plane through the weights, with the paths of the trainings on it.",
         partial(_draw_surface, one),
     )

@@ -151,9 +151,8 @@ class Landscape:
         first, second = (self._engine.losses(vectors, buffers, batch.inputs, batch.targets) for _ in range(2))
         if not torch.allclose(first, second, rtol=1e-4, atol=0, equal_nan=True):
             raise SettingError(
-                f"{type(self._template).__name__} gives different losses for the same inputs, in evaluation mode "
-                f"too: take the "
-                "randomness out, or a derivative would be that of another draw"
+                f"{type(self._template).__name__} gives different losses for the same inputs, in evaluation mode too: "
+                "take the randomness out, or a derivative would be that of another draw"
             )
 
     def _make_engine(self, name: str) -> Engine:
@@ -236,8 +235,8 @@ class Landscape:
             raise SettingError(f"points must be [point, {self.size}], not {tuple(points.shape)}")
         if len(points) != self.members and not self.shared:
             raise SettingError(
-                f"{len(points)} points for {self.members} members that have data, buffers or other parameters of their "
-                "own: give one point for each member"
+                f"{len(points)} points for {self.members} members that have data, buffers or other parameters of "
+                "their own: give one point for each member"
             )
         return points
 
@@ -312,8 +311,8 @@ class Landscape:
         if needed > DENSE_BYTES:
             raise SettingError(
                 f"{len(points)} dense Hessians of {self.size:,} parameters take {needed / 2**30:,.0f} GiB: choose a "
-                f"block with parameters=..., "
-                "or use top_eigenvalues, spectral_density and hessian_trace, which need none"
+                "block with parameters=..., or use top_eigenvalues, spectral_density and hessian_trace, which need "
+                "none"
             )
         losses, gradients = points.new_zeros(len(points)), torch.zeros_like(points)
         hessians = points.new_zeros(len(points), self.size, self.size)

@@ -131,8 +131,8 @@ def _iterate(
         values, rows = _largest(lambda v: sign * product(v) / scale, size, k, tolerance / 4, iterations, generator)
     except ArpackNoConvergence as error:
         raise ConvergenceError(
-            f"only {len(error.eigenvalues)} of {k} eigenvalues of member {index} converged in {iterations} iterations: "
-            "allow more, or a larger tolerance"
+            f"only {len(error.eigenvalues)} of {k} eigenvalues of member {index} converged in {iterations} "
+            "iterations: allow more, or a larger tolerance"
         ) from None
     return (
         torch.from_numpy(values * sign * scale).to(device),

@@ -92,8 +92,8 @@ def loss_surface(landscape: Landscape, plane: Plane, first: ArrayLike, second: A
         raise SettingError(f"a grid needs lists of coordinates, not shapes {tuple(a.shape)} and {tuple(b.shape)}")
     if not landscape.shared:
         raise SettingError(
-            f"{landscape.members} members with data, buffers or other parameters of their own have no common "
-            f"surface: select one"
+            f"{landscape.members} members with data, buffers or other parameters of their own have no common surface: "
+            "select one"
         )
     grid = torch.cartesian_prod(a, b).to(plane.origin)
     losses = [landscape.losses(plane.points(some)) for some in grid.split(POINTS_AT_ONCE)]

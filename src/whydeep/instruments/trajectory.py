@@ -99,7 +99,7 @@ def random_walks(starts: ArrayLike, lengths: ArrayLike, generator: np.random.Gen
     if starts.ndim != 2 or lengths.ndim != 2 or len(starts) != len(lengths):
         raise SettingError(
             f"starts {starts.shape} must be [series, dimension] and lengths {lengths.shape} [series, step], of as "
-            f"many series"
+            "many series"
         )
     if starts.shape[1] == 0 or not (np.isfinite(lengths) & (lengths >= 0)).all():
         raise SettingError(
