@@ -1,0 +1,33 @@
+"""What is known of the points at which training ends, at the reference scale; minutes each."""
+
+import numpy as np
+import pytest
+
+from whydeep.experiments import critical_points
+from whydeep.experiments.experiment import Plan
+from whydeep.instruments import Stationarity
+from whydeep.runs import Context
+
+pytestmark = pytest.mark.slow
+
+
+def measured(activation):
+    setting = next(one for one in critical_points.settings(Plan("full")) if one.activation == activation)
+    return critical_points.measure(setting, (0,), Context())
+
+
+def test_relu_networks_end_at_critical_points_or_kinks():
+    """All but five of a hundred are told apart; minimal ratio and loss fall together (Dauphin et al. 2014)."""
+    results = measured("relu")
+    assert (results.kind == Stationarity.NOT_CONVERGED).sum() <= 5
+    kinks = (results.kind == Stationarity.KINK).values
+    assert kinks.any()
+    assert (results.gradient_norm.values[kinks] > 1e-6).all()
+    assert (results.subgradient_norm.values[kinks] <= 1e-6).all()
+    assert critical_points.correlation(results).item() < -0.4
+
+
+def test_smooth_networks_end_where_the_gradient_vanishes():
+    results = measured("tanh")
+    assert (results.gradient_norm <= 1e-6).sum() >= 90
+    assert np.isnan(results.kinks).all()
