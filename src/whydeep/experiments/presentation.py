@@ -135,7 +135,7 @@ REFERENCES = (
     "C. G. Frye, J. Simon, N. S. Wadia, A. Ligeralde, M. R. DeWeese, K. E. Bouchard (2021): Critical point-finding "
     "methods reveal gradient-flat regions of deep network losses. Neural Computation 33. The index of critical points.",
     "Y. N. Dauphin, R. Pascanu, C. Gulcehre, K. Cho, S. Ganguli, Y. Bengio (2014): Identifying and attacking the "
-    "saddle point problem in high-dimensional non-convex optimization. NeurIPS. Newton steps with absolute eigenvalues.",
+    "saddle point problem in high-dimensional non-convex optimization. NeurIPS. Newton steps away from saddles.",
     "M. K. Transtrum, J. P. Sethna (2012): Improvements to the Levenberg-Marquardt algorithm for nonlinear "
     "least-squares minimization. arXiv:1201.5885. Steps along bent valleys.",
     "Student (1908): The probable error of a mean. Biometrika 6.",
