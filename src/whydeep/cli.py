@@ -63,7 +63,7 @@ class List:
         from whydeep.experiments import EXPERIMENTS
 
         for experiment in EXPERIMENTS.values():
-            claims = f"{experiment.claims[0].id}-{experiment.claims[-1].id}"
+            claims = "-".join(dict.fromkeys((experiment.claims[0].id, experiment.claims[-1].id)))
             print(f"{experiment.name:<22} {experiment.title.split('.')[0]}  {experiment.question} ({claims})")
         return 0
 

@@ -1,20 +1,28 @@
 """The outermost eigenvalues: against dense decompositions, with honest residuals, or not at all."""
 
+import numpy as np
 import pytest
 import torch
 from cases import CASES, normal, quadratic, seeded, symmetric, with_spectrum
+from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
 from whydeep.errors import ConvergenceError, SettingError, WhydeepError
 from whydeep.instruments import Landscape, bottom_eigenvalues, top_eigenvalues
+from whydeep.instruments import spectrum as spectrum_module
 from whydeep.instruments.spectrum import DENSE_SIZE
 from whydeep.networks import MLP
 from whydeep.population import SGD, MeanSquaredError, Population, Recorder, Samples, Stream, Training, loss
 
 ENDS = {"top": top_eigenvalues, "bottom": bottom_eigenvalues}
 SMALL, LARGE = (5, 8, 3), (10, 20, 3)  # below and above DENSE_SIZE
-SIZE = DENSE_SIZE + 50
+SIZE = DENSE_SIZE[1] + 50
+
+
+@pytest.fixture(autouse=True)
+def iterate_at_the_bottom_too(monkeypatch):
+    monkeypatch.setitem(spectrum_module.DENSE_SIZE, -1, DENSE_SIZE[1])
 
 
 def network(widths, seed=0, activation="tanh"):
@@ -53,13 +61,14 @@ def check(end, landscape, k, tolerance=1e-6, points=None, **settings):
 @pytest.mark.parametrize("end", ENDS)
 def test_equals_the_dense_decomposition(end, widths, k):
     landscape = landscape_of(widths)
-    assert (landscape.size > DENSE_SIZE) == (widths == LARGE)
+    assert (landscape.size > DENSE_SIZE[1]) == (widths == LARGE)
     check(end, landscape, k)
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_residuals_are_what_they_say(end):
+def test_residuals_are_what_they_say(end, monkeypatch):
     """With little accuracy asked for they are far from zero, and still the length of H v - lambda v."""
+    monkeypatch.setattr(spectrum_module, "BASIS", {1: 20, -1: 20})
     found = check(end, landscape_of(LARGE), 3, tolerance=1e-2)
     assert found.residuals.max() > 1e-9
 
@@ -136,7 +145,7 @@ def test_at_other_points(end, widths):
 
 @pytest.mark.parametrize("name", ["convolution", "attention", "words"])
 def test_any_module(name, monkeypatch):
-    monkeypatch.setattr("whydeep.instruments.spectrum.DENSE_SIZE", 10)
+    monkeypatch.setattr(spectrum_module, "DENSE_SIZE", {1: 10, -1: 10})
     case = CASES[name]()
     check("top", Landscape(case.module, case.data, case.objective), 2)
 
@@ -156,7 +165,8 @@ def test_float32(end, widths):
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_too_few_iterations_are_an_error(end):
+def test_too_few_iterations_are_an_error(end, monkeypatch):
+    monkeypatch.setattr(spectrum_module, "BASIS", {1: 20, -1: 20})
     landscape = quadratic(symmetric(SIZE))
     with pytest.raises(
         ConvergenceError, match=r"\d of 2 eigenvalues of member 0 converged in 1 iterations: allow more, or a larger"
@@ -250,3 +260,22 @@ def test_edge_of_stability():
 def test_cuda_agrees_with_the_cpu():
     found = top_eigenvalues(Landscape(network(LARGE).cuda(), regression(LARGE), functional.mse_loss), 2)
     torch.testing.assert_close(found.values.cpu(), top_eigenvalues(landscape_of(LARGE), 2).values)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_copy_next_to_a_crowd_is_not_missed(seed):
+    """The second 1 lies 1e-5 above the next eigenvalue; an omission has no residual that would show it."""
+    crowd = np.random.default_rng(seed).uniform(0.9, 0.9999, 397)
+    found = check("top", quadratic(with_spectrum([1.0, 1.0, 0.99999, *crowd.tolist()])), 3)
+    torch.testing.assert_close(found.values[0], torch.tensor([1.0, 1.0, 0.99999]).double(), rtol=0, atol=2e-6)
+
+
+def test_the_bottom_of_a_convex_loss_is_found(monkeypatch):
+    """Softmax regression on digits: hundreds of eigenvalues crowd around zero."""
+    monkeypatch.setitem(spectrum_module.DENSE_SIZE, -1, 1000)
+    digits = load_digits()
+    data = torch.from_numpy(digits.data / 16).float(), torch.from_numpy(digits.target)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        landscape = Landscape(nn.Linear(64, 10), data, functional.cross_entropy)
+    assert bottom_eigenvalues(landscape, 2).values.abs().max() < 1e-6 * top_eigenvalues(landscape).values.item()

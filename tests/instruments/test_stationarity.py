@@ -22,9 +22,18 @@ WITHOUT_KINKS = {  # (gradient norm, Frye's index): kind
 }
 
 
-def kinks_of(near, subgradient_norms):
+def kinks_of(near, subgradient_norms, jump=LARGE):
     near, norms = (torch.tensor(values, dtype=torch.float64) for values in (near, subgradient_norms))
-    return Kinks(near=near, distance=norms, gradient_norms=norms, jump=norms, subgradient_norms=norms)
+    jumps = torch.where(near > 0, jump, 0.0)
+    return Kinks(near=near, distance=norms, gradient_norms=norms, jump=jumps, subgradient_norms=norms)
+
+
+def test_a_unit_at_its_kink_without_a_jump_is_no_kink():
+    assert kinds_of([(LARGE, 0.0)], kinks_of([1], [0.0], jump=0.0)) == [OPEN]
+
+
+def test_a_gradient_that_vanishes_is_no_kink():
+    assert kinds_of([(SMALL, 1.0)], kinks_of([1], [SMALL])) == [FLAT]
 
 
 def kinds_of(pairs, kinks=None):
@@ -38,10 +47,11 @@ def test_the_table_without_kinks():
 
 @pytest.mark.parametrize("near", [1, 3])
 @pytest.mark.parametrize("subgradient", [0.0, SMALL])
-def test_a_kink_comes_after_critical_and_before_all_else(near, subgradient):
+def test_a_kink_is_where_the_gradient_is_large_whatever_its_index(near, subgradient):
     count = len(WITHOUT_KINKS)
     found = kinds_of(WITHOUT_KINKS, kinks_of([near] * count, [subgradient] * count))
-    assert found == [CRITICAL if kind == CRITICAL else KINK for kind in WITHOUT_KINKS.values()]
+    expected = [KINK if norm > 1e-6 else kind for (norm, _), kind in WITHOUT_KINKS.items()]
+    assert found == expected
 
 
 @pytest.mark.parametrize(("near", "subgradient"), [(0, SMALL), (1, LARGE), (1, torch.nan)])
@@ -54,7 +64,7 @@ def test_without_a_unit_nearby_and_a_small_subgradient_there_is_no_kink(near, su
 def test_points_are_sorted_one_by_one():
     pairs = [(norm, index) for norm, index in product((SMALL, LARGE), (0.0, 0.95)) for _ in range(2)]
     kinks = kinks_of([0, 1] * 4, [SMALL] * 8)
-    assert kinds_of(pairs, kinks) == [CRITICAL, CRITICAL, FLAT, KINK, OPEN, KINK, FLAT, KINK]
+    assert kinds_of(pairs, kinks) == [CRITICAL, CRITICAL, FLAT, FLAT, OPEN, KINK, FLAT, KINK]
 
 
 @pytest.mark.parametrize(("norm", "kind"), [(0.999e-6, CRITICAL), (1e-6, CRITICAL), (1.001e-6, OPEN)])

@@ -40,7 +40,7 @@ def generator(seed=0):
 @pytest.mark.parametrize("at_once", [1, 5, 256])
 def test_a_quadratic_gives_an_exact_parabola(at_once, monkeypatch):
     """In both directions, with element i, j at first[i], second[j]: a grid that is turned or off by a step differs."""
-    monkeypatch.setattr(surface_module, "POINTS_AT_ONCE", at_once)
+    monkeypatch.setattr(surface_module, "NUMBERS_AT_ONCE", at_once * SIZE)
     matrix, where = symmetric(SIZE), plane()
     found = loss_surface(quadratic(matrix), where, FIRST, SECOND)
     assert found.shape == (len(FIRST), len(SECOND))

@@ -204,6 +204,10 @@ def _draw(results: xr.Dataset, variable: str, label: str, colour: str) -> Matplo
     return figure
 
 
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def tables(results: xr.Dataset) -> tuple[Table, ...]:
     """Each seed's alignment, and the norms at the beginning and the end."""
     alignment, one = _alignment(results), results.sel(function="cos")
@@ -215,7 +219,7 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
             f"{one.gradient_norm.sel(seed=seed)[-1]:.3g}",
             f"{alignment.correlation.sel(seed=seed):.3f}",
             f"{alignment.excess.sel(seed=seed):.3f}",
-            f"{alignment.p.sel(seed=seed):.3f}",
+            _p(float(alignment.p.sel(seed=seed))),
         )
         for seed in results.seed.values.tolist()
     )

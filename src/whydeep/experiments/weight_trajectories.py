@@ -16,6 +16,7 @@ from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, trai
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
     Landscape,
+    TrajectoryPCA,
     directness,
     loss_surface,
     plane_of,
@@ -123,11 +124,13 @@ def _look(
 ) -> xr.Dataset:
     """Principal components, directness and the loss surface of one seed's paths [series, snapshot, parameter]."""
     coordinates, explained, direct, null = [], [], [], []
+    trained = {}
     for number, pattern in enumerate(PARTS.values()):
         paths = vectors[:, :, population.layout.columns(pattern)]
         generator = Stream(context.root_seed, NAME, setting.name, seed, "null").numpy(number)
         walks = [random_walks_like(paths, generator) for _ in range(WALKS)]
         pcas = [trajectory_pca(shown) for shown in (paths, walks[0])]
+        trained[pattern] = pcas[0]
         coordinates.append([pca.coordinates for pca in pcas])
         explained.append([pca.explained[:SHOWN_COMPONENTS] for pca in pcas])
         direct.append(directness(paths))
@@ -139,29 +142,33 @@ def _look(
             "directness": (("seed", "part", "series"), [direct]),
             "null_directness": (("seed", "part", "series"), [null]),
         }
-        | _surface(setting, vectors, population, samples),
+        | _surface(setting, vectors, trained[PARTS["whole network"]], population, samples),
         coords={"seed": [seed], "part": list(PARTS), "path": ["trained", "random walk"]},
     )
 
 
-def _surface(setting: Setting, vectors: np.ndarray, population: Population, samples: Samples) -> dict[str, tuple]:
-    """Losses on the plane of the whole network's two components; biases stay at their mean."""
-    network = MLP(setting.widths)
-    mean = torch.from_numpy(vectors.mean(axis=(0, 1)))
-    torch.nn.utils.vector_to_parameters(mean, network.double().parameters())
-    pattern = PARTS["whole network"]
+def _surface(
+    setting: Setting, vectors: np.ndarray, pca: TrajectoryPCA, population: Population, samples: Samples
+) -> dict[str, tuple]:
+    """Losses on the plane of the whole network's two components; biases, which it leaves out, stay at their mean."""
+    network, mean, pattern = MLP(setting.widths), vectors.mean(axis=(0, 1)), PARTS["whole network"]
+    torch.nn.utils.vector_to_parameters(torch.from_numpy(mean), network.double().parameters())
     landscape = Landscape(network, samples, MeanSquaredError(), parameters=pattern)
-    paths = vectors[:, :, population.layout.columns(pattern)]
-    pca = trajectory_pca(paths)
     plane = plane_of(pca)
-    _, off = plane.project(torch.from_numpy(paths))
-    spread = np.linalg.norm(paths - pca.mean, axis=2)
+    paths = torch.from_numpy(vectors[:, :, population.layout.columns(pattern)])
+    places, off = plane.project(paths)
+    biases = np.linalg.norm((vectors - mean)[:, :, population.layout.columns("*.bias")], axis=2)
+    on_plane = landscape.losses(plane.points(places.flatten(0, 1))).view(places.shape[:2]).numpy()
     axes = [_axis(pca.coordinates[:, :, component], setting.grid) for component in range(2)]
     return {
         "surface": (("seed", "first", "second"), loss_surface(landscape, plane, *axes)[None]),
         "surface_first": (("seed", "first"), axes[0][None]),
         "surface_second": (("seed", "second"), axes[1][None]),
-        "off_plane": (("seed", "series", "snapshot"), (off.numpy() / spread)[None]),
+        "plane_loss": (("seed", "series", "snapshot"), on_plane[None]),
+        "off_plane": (
+            ("seed", "series", "snapshot"),
+            (np.hypot(off.numpy(), biases) / np.linalg.norm(vectors - mean, axis=2))[None],
+        ),
     }
 
 
@@ -182,7 +189,8 @@ ATTRIBUTES = {
     "surface": "MSE on the plane of the first two components of all weights, biases at their mean",
     "surface_first": "coordinate along the first component",
     "surface_second": "coordinate along the second component",
-    "off_plane": "distance from the plane / distance from the mean, of each snapshot's weights",
+    "plane_loss": "MSE where the path is drawn on the plane",
+    "off_plane": "distance from the plane / distance from the mean, of each snapshot's weights and biases",
 }
 
 DEFINITIONS = {
@@ -195,8 +203,8 @@ DEFINITIONS = {
     "and Sohl-Dickstein 2018).",
     "Directness": "distance from the first to the last snapshot / length of the path through all snapshots; 1 on a "
     f"straight line. The null is the mean over {WALKS} random walks.",
-    "Off-plane residual": "distance of a snapshot's weights from the plane / its distance from the mean of all "
-    "snapshots: 0 in the plane, 1 where the plane shows nothing of it.",
+    "Off-plane residual": "distance of a snapshot's weights and biases from the plane (with the mean biases) / their "
+    "distance from the mean of all snapshots: 0 in the plane, 1 where the plane shows nothing of it.",
 }
 
 # ---------------------------------------------------------------------------------------------------------
@@ -220,7 +228,11 @@ CLAIMS = (
         "Weights are tuned gradually.",
         (
             Test("last / first loss, worst of the series", _fall, high=1, log=True),
-            Test("directness minus that of random walks, mean of the series", _directness_beyond_null, low=0),
+            Test(
+                "directness of the whole network minus that of random walks, mean of the series",
+                _directness_beyond_null,
+                low=0,
+            ),
         ),
     ),
 )
@@ -246,21 +258,23 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
             f"Left: {series} trainings (seed {seed} of n = {n}), {one.sizes['snapshot']} snapshots each, on their "
             "first two principal components; from circle to square, coloured by the loss, which is written at the "
             "end. Right: random walks with the same starts and lengths of steps. The axes say how much of the "
-            "variance a component explains. Look for what the left shows and the right does not: few large, straight "
-            "moves, and where the loss falls.",
+            "variance a component explains: where that is as much for the walks, the components say little about "
+            "training. Compare how far and how straight the paths go, and where the loss falls.",
             f"Paths of the weights of the {part} on two principal components, beside random walks.",
             partial(_draw_paths, one, part),
         )
         for part, (name, number) in FIGURES.items()
     )
-    median = float(one.off_plane.median())
+    residual = float(one.off_plane.median())
+    ratio = float((one.plane_loss / one.loss).isel(snapshot=-1).median())
     surface = Figure(
         "loss-surface",
         "Loss surface under the paths",
-        f"Mean squared error on the plane of figure 8 (seed {seed} of n = {n}; biases at their mean), and the "
-        f"{series} paths projected to it. The median off-plane residual is {median:.2f} (0: in the plane, 1: the "
-        "plane shows nothing), so the colour under a path is not its own loss: look at the shape of the valleys, and "
-        "at how little of them one plane shows.",
+        f"Mean squared error on the plane of figure 8 (seed {seed} of n = {n}; biases at their mean), and the {series} "
+        "paths projected to it, their marks in the colour of their own loss. The median off-plane residual is "
+        f"{residual:.2f} (0: in the plane, 1: the plane shows nothing), and at the ends of the paths the loss of the "
+        f"plane is {ratio:.3g} times their own (median). Look at the shape of the valleys, and at how little of the "
+        "way down one plane shows.",
         "Contour map of the loss on a plane through the weights, with the paths of the trainings on it.",
         partial(_draw_surface, one),
     )
@@ -285,6 +299,10 @@ def _draw_paths(results: xr.Dataset, part: str) -> MatplotlibFigure:
             _mark_ends(axes, x, y)
         shares = 100 * one.explained.sel(path=path).values
         axes.set(xlabel=f"component 1 ({shares[0]:.0f} %)", ylabel=f"component 2 ({shares[1]:.0f} %)")
+    limits = [np.array([axes.get_xlim(), axes.get_ylim()]) for axes in (left, right)]
+    low, high = np.minimum(*limits)[:, 0], np.maximum(*limits)[:, 1]
+    for axes in (left, right):  # the same scale, so that distances can be compared
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     left.set_title(f"training, {part}")
     right.set_title("random walk")
     figure.colorbar(drawn, ax=left, label="MSE on the training points")
@@ -309,16 +327,19 @@ def _draw_surface(results: xr.Dataset) -> MatplotlibFigure:
     figure = new_figure(7.2, 5.2)
     axes = figure.subplots()
     surface = results.surface.values.T
-    levels = np.geomspace(surface.min(), np.quantile(surface, 0.95), 18)
+    levels = np.geomspace(min(surface.min(), results.loss.values.min()), np.quantile(surface, 0.95), 25)
+    norm = LogNorm(levels[0], levels[-1])
     first, second = results.surface_first.values, results.surface_second.values
-    shown = axes.contourf(
-        first, second, surface, levels=levels, norm=LogNorm(levels[0], levels[-1]), cmap=LOSS_COLOURS, extend="max"
-    )
+    shown = axes.contourf(first, second, surface, levels=levels, norm=norm, cmap=LOSS_COLOURS, extend="max")
     axes.contour(first, second, surface, levels=levels[::2], colors="white", linewidths=0.3)
-    for path in results.coordinates.sel(part="whole network", path="trained").values:
+    paths = results.coordinates.sel(part="whole network", path="trained").values
+    for path, losses in zip(paths, results.loss.values, strict=True):
         axes.plot(*path.T, color="white", linewidth=2.4)
         axes.plot(*path.T, color=BLACK, linewidth=1)
         _mark_ends(axes, *path.T)
+        x, y = path.T
+        axes.scatter(x, y, c=losses, norm=norm, cmap=LOSS_COLOURS, s=18, edgecolor=BLACK, linewidth=0.5, zorder=4)
+        axes.annotate(f"{losses[-1]:.2g}", path[-1], (6, 5), textcoords="offset points", fontsize=8, color="white")
     shares = 100 * results.explained.sel(part="whole network", path="trained").values
     axes.set(
         xlabel=f"component 1 ({shares[0]:.0f} %)",

@@ -9,7 +9,7 @@ trace               the trace of a Hessian (Hutchinson); `probes` are the random
 eigenvalue_split    shares of positive, zero and negative eigenvalues: minimal ratio, tolerant and strict
 critical_points     solvers that bring the gradient norm below a tolerance
 gradient_flatness   Frye's index: critical, or only flat along the gradient
-kinks               minima of ReLU networks at which the gradient jumps
+kinks               stationary points of ReLU networks at which the gradient jumps: finding and showing them
 stationarity        which of these a point is
 trajectory          paths of weights: principal components, directness, random walks to compare with
 surface             the loss on a plane: of a trajectory, or filter-normalised random directions
@@ -29,7 +29,7 @@ from whydeep.instruments.critical_points import (
 from whydeep.instruments.density import SpectralDensity, spectral_density
 from whydeep.instruments.eigenvalue_split import EIGENVALUE_TOLERANCE, EigenvalueSplit, split_eigenvalues
 from whydeep.instruments.gradient_flatness import GRADIENT_FLAT, frye_index
-from whydeep.instruments.kinks import Kinks, find_kinks
+from whydeep.instruments.kinks import ROUNDINGS, Kinks, find_kinks, find_stationary_points
 from whydeep.instruments.landscape import Landscape
 from whydeep.instruments.spectrum import Eigenpairs, bottom_eigenvalues, top_eigenvalues
 from whydeep.instruments.spikes import Alignment, norm_excess, slope_change, spike_alignment
@@ -48,6 +48,7 @@ __all__ = [
     "EIGENVALUE_TOLERANCE",
     "GRADIENT_FLAT",
     "GRADIENT_TOLERANCE",
+    "ROUNDINGS",
     "Alignment",
     "Eigenpairs",
     "EigenvalueSplit",
@@ -63,6 +64,7 @@ __all__ = [
     "directness",
     "find_critical_points",
     "find_kinks",
+    "find_stationary_points",
     "frye_index",
     "hessian_trace",
     "loss_surface",

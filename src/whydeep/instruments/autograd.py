@@ -20,8 +20,8 @@ from whydeep.population.layout import Layout, Slot
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Named = dict[str, Tensor]
 
-AT_ONCE = 16
-"""Points, and directions of each, that `Vmapped` computes together."""
+AT_ONCE, SAMPLES_AT_ONCE = 16, 16_000
+"""Points, and directions of each, that `Vmapped` computes together, and the samples of all these together."""
 
 
 @contextmanager
@@ -49,17 +49,9 @@ class Differentiated:
         self.template, self.loss, self.layout = template, loss, layout
         self.chosen = {slot.name for slot in chosen}
 
-    def split(self, vectors: Tensor) -> Named:
-        """View whole vectors [..., number] as named parameters [..., *shape]."""
-        parts = vectors.split([slot.size for slot in self.layout.slots], dim=-1)
-        return {
-            slot.name: part.unflatten(-1, slot.shape) if slot.shape else part.squeeze(-1)
-            for slot, part in zip(self.layout.slots, parts, strict=True)
-        }
-
     def parts(self, vectors: Tensor) -> tuple[Named, Named]:
         """Named parameters that vary, and those that do not."""
-        named = self.split(vectors)
+        named = _named(vectors, self.layout.slots)
         return (
             {name: part for name, part in named.items() if name in self.chosen},
             {name: part for name, part in named.items() if name not in self.chosen},
@@ -77,12 +69,7 @@ class Differentiated:
 
     def named_directions(self, directions: Tensor) -> Named:
         """Directions [..., size] as parts of the parameters that vary."""
-        slots = [slot for slot in self.layout.slots if slot.name in self.chosen]
-        parts = directions.split([slot.size for slot in slots], dim=-1)
-        return {
-            slot.name: part.unflatten(-1, slot.shape) if slot.shape else part.squeeze(-1)
-            for slot, part in zip(slots, parts, strict=True)
-        }
+        return _named(directions, [slot for slot in self.layout.slots if slot.name in self.chosen])
 
     def expand(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Losses, gradients and Hessians; a Hessian is the product with every unit vector."""
@@ -103,6 +90,15 @@ class Differentiated:
     def products(self, points: Tensor, directions: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Products [point, direction, size]."""
         raise NotImplementedError
+
+
+def _named(vectors: Tensor, slots: Sequence[Slot]) -> Named:
+    """View vectors [..., number] as named parts [..., *shape]."""
+    parts = vectors.split([slot.size for slot in slots], dim=-1)
+    return {
+        slot.name: part.unflatten(-1, slot.shape) if slot.shape else part.squeeze(-1)
+        for slot, part in zip(slots, parts, strict=True)
+    }
 
 
 def _join(parts: Named, kept: int) -> Tensor:
@@ -135,19 +131,32 @@ class Vmapped(Differentiated):
 
             return grad(slope)(moving)
 
-        each = vmap(product, in_dims=(None, None, None, None, None, 0), chunk_size=AT_ONCE)
+        at_once = _at_once(targets, 1)
+        each = vmap(product, in_dims=(None, None, None, None, None, 0), chunk_size=at_once)
+        many = min(directions.shape[1], at_once)
         with twice_differentiable():
-            found = self._over_points(each, points, buffers, inputs, targets, self.named_directions(directions))
+            found = self._over_points(
+                each, points, buffers, inputs, targets, self.named_directions(directions), directions=many
+            )
         return _join(found, 2)
 
     def _over_points(
-        self, function: Callable, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor, *others: Named
+        self,
+        function: Callable,
+        points: Tensor,
+        buffers: Named,
+        inputs: Tensor,
+        targets: Tensor,
+        *others: Named,
+        directions: int = 1,
     ) -> Any:
-        """Map over the points what has one entry for each, and hand the rest to all."""
+        """Map over the points what has one entry for each, and hand the rest to all; each has so many directions."""
         moving, fixed = self.parts(points)
         dims = [0 if len(tensor) == len(points) else None for tensor in (inputs, targets)]
         x, y = (tensor if dim == 0 else tensor[0] for tensor, dim in zip((inputs, targets), dims, strict=True))
-        mapped = vmap(function, in_dims=(0, 0, 0, *dims, *(0 for _ in others)), chunk_size=AT_ONCE)
+        mapped = vmap(
+            function, in_dims=(0, 0, 0, *dims, *(0 for _ in others)), chunk_size=_at_once(targets, directions)
+        )
         try:
             return mapped(moving, fixed, buffers, x, y, *others)
         except RuntimeError as error:
@@ -156,6 +165,11 @@ class Vmapped(Differentiated):
                 f"{type(self.template).__name__} cannot be computed for all points at once ({reason}): "
                 'give engine="one-by-one"'
             ) from None
+
+
+def _at_once(targets: Tensor, directions: int) -> int:
+    """How many points with so many directions each are computed together."""
+    return max(1, min(AT_ONCE, SAMPLES_AT_ONCE // (targets.shape[1] * directions)))
 
 
 class OneByOne(Differentiated):

@@ -128,11 +128,12 @@ def find_critical_points(
     bent: bool = True,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Solution:
-    """Bring the gradient norm of every network below a tolerance, as near to where it is as possible.
+    """Bring the gradient norm of every network below a tolerance; nearby where there is a critical point nearby.
 
     First `minimise_gradient_norm`. A point that stays above the tolerance goes down the loss by 50 steps of
-    `minimise_loss`, then the gradient norm is tried again, from a copy; and so on for so many cycles. What is
-    returned of a point that never comes below is where its gradient norm was least.
+    `minimise_loss`, then the gradient norm is tried again, from a copy; and so on for so many cycles. It can go far
+    that way: a flat valley may lead on for ever, with a gradient norm that falls below any tolerance (compare where it
+    started). What is returned of a point that never comes below is where its gradient norm was least.
 
     Args:
         landscape, points, tolerance: as for `minimise_gradient_norm`.

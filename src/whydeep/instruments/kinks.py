@@ -1,13 +1,55 @@
 """Minima of ReLU networks where the gradient does not vanish, because it jumps."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from whydeep.errors import SettingError
+from whydeep.instruments.critical_points import GRADIENT_TOLERANCE, find_critical_points
 from whydeep.instruments.landscape import Landscape
+
+ROUNDINGS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+"""Widths of rounded corners, one after the other; units within the last are at a kink."""
+
+ACCURACY = 0.03
+"""Gradient norm to which a rounded network is solved, as a share of the width.
+
+A rounded corner breaks the rescaling symmetry of its unit a little: solved to the end, the weights drift along it for
+as long as the corner is wide.
+"""
+
+
+def find_stationary_points(
+    landscape: Landscape,
+    points: Tensor | None = None,
+    *,
+    tolerance: float = GRADIENT_TOLERANCE,
+    cycles: int = 6,
+    widths: Sequence[float] = ROUNDINGS,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Tensor:
+    """Bring ReLU networks to critical points, or to kinks where the gradient jumps: [point, size].
+
+    Corners are rounded, less and less, and `find_critical_points` follows: a solver that needs a gradient can settle
+    on a kink that has a width. In the end each unit that is within the last width of zero at a sample is at a kink; see
+    `find_kinks` for what is there when the corners are sharp.
+
+    Args:
+        landscape, points, cycles: as for `find_critical_points`.
+        tolerance: gradient norm that shall be reached with sharp corners; rounded ones are solved to a hundredth of it.
+        widths: of the rounded corners, in units of the inputs of hidden units, falling.
+        progress: told the share of the widths that are done.
+    """
+    points = landscape.at(points)
+    for number, width in enumerate(widths):
+        smooth = landscape.rounded(width)
+        least = max(ACCURACY * width, tolerance / 100)
+        points = find_critical_points(smooth, points, tolerance=least, cycles=cycles, bent=False).points
+        progress((number + 1) / len(widths))
+    return points
 
 
 @dataclass(frozen=True)
@@ -19,9 +61,12 @@ class Kinks:
         distance: [point], the smallest absolute input of any hidden unit at any sample.
         gradient_norms: [point], of PyTorch's gradient, in which a unit at its kink is off.
         jump: [point], norm of the change of the gradient when all units within reach are switched from off to on.
-        subgradient_norms: [point], norm of the subgradient in which these units are on in part. Where it is zero
-        and the gradient
-            is not, the loss has a stationary point (Clarke 1975) at which no gradient vanishes.
+        subgradient_norms: [point], norm of the gradient in which these units are on in part. Where it is zero, the
+            gradient is not, and it jumps, the loss has a stationary point at which no gradient vanishes.
+
+    Slopes that are chosen for each unit and sample on its own give an element of a conservative field (Bolte and
+    Pauwels 2020); it is one of Clarke's (1975) subgradients where the kinks within reach move independently with the
+    parameters.
     """
 
     near: Tensor
@@ -41,7 +86,7 @@ def find_kinks(landscape: Landscape, points: Tensor | None = None, *, reach: flo
     Args:
         landscape: of fully connected ReLU networks.
         points: where; at the networks themselves if not given.
-        reach: in units of the inputs of the hidden units.
+        reach: in units of the inputs of the hidden units; not the same after a layer was rescaled.
 
     Raises:
         SettingError: other networks.

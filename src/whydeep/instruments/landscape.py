@@ -13,6 +13,7 @@ from whydeep.errors import SettingError, near_names
 from whydeep.instruments.autograd import LossFunction, OneByOne, Vmapped
 from whydeep.instruments.closed_form import ClosedForm, covers
 from whydeep.networks import recognise
+from whydeep.networks.rounding import rounded
 from whydeep.population import CrossEntropy, MeanSquaredError, Objective, Population, Samples
 from whydeep.population.layout import Layout
 
@@ -128,31 +129,47 @@ class Landscape:
         self._columns = self._layout.columns(self.names).to(self.device)
         self._batches = _read(data, samples_at_once, self.members)
         self.objective = _written_out(objective)
+        self._engine_name = engine
         self._engine = self._make_engine(engine)
-        self._check_deterministic()
+        if isinstance(self.objective, CrossEntropy):
+            self._check_classes()
+        if not isinstance(self._engine, ClosedForm):
+            self._check_mean()
 
-    def _check_classes(self, classes: int) -> None:
-        """Raise `SettingError` unless all targets are numbers of classes; make them 64 bit integers."""
+    def _check_classes(self) -> None:
+        """Raise `SettingError` unless targets are probabilities or numbers of classes; make these 64 bit integers."""
+        form = self.closed_form
+        classes = form.widths[-1] if form else None
         for number, batch in enumerate(self._batches):
+            if batch.targets.is_floating_point():
+                continue
             targets = batch.targets.long()
-            if not 0 <= int(targets.min()) <= int(targets.max()) < classes:
-                raise SettingError(
-                    f"targets are classes {int(targets.min())} to {int(targets.max())}, and the network has outputs "
-                    f"for 0 to {classes - 1}"
-                )
+            least, most = int(targets.min()), int(targets.max())
+            if least < 0 or (classes is not None and most >= classes):
+                accepted = f"0 to {classes - 1}, one for each output" if classes else "0 and up, none of them ignored"
+                raise SettingError(f"targets are classes {least} to {most}, and accepted are {accepted}")
             self._batches[number] = Batch(batch.inputs, targets, batch.share)
 
-    def _check_deterministic(self) -> None:
-        """Raise `SettingError` if the first batch gives one loss now and another the next time."""
-        if not isinstance(self._engine, OneByOne):
-            return  # the closed form has no randomness, and vmap refuses it
-        batch = next(self.batches())
-        _, vectors, buffers = self._prepare(None)
-        first, second = (self._engine.losses(vectors, buffers, batch.inputs, batch.targets) for _ in range(2))
-        if not torch.allclose(first, second, rtol=1e-4, atol=0, equal_nan=True):
+    def _check_mean(self) -> None:
+        """Raise `SettingError` unless the loss of the first batch can be had again, and is the mean of its parts."""
+        batch, (_, vectors, buffers) = next(self.batches()), self._prepare(None)
+        samples = batch.targets.shape[1]
+
+        def loss(start: int, stop: int) -> Tensor:
+            x, y = batch.inputs[:, start:stop], batch.targets[:, start:stop]
+            return self._engine.losses(vectors, buffers, x, y) * ((stop - start) / samples)
+
+        whole, again = loss(0, samples), loss(0, samples)
+        if not torch.allclose(whole, again, rtol=1e-4, atol=0, equal_nan=True):
             raise SettingError(
                 f"{type(self._template).__name__} gives different losses for the same inputs, in evaluation mode too: "
                 "take the randomness out, or a derivative would be that of another draw"
+            )
+        cut = samples // 3
+        if cut and not torch.allclose(whole, loss(0, cut) + loss(cut, samples), rtol=1e-4, atol=1e-12, equal_nan=True):
+            raise SettingError(
+                "the loss of a batch is not the mean of the losses of its parts, so that batches cannot be joined: "
+                "give a loss that is a mean over samples, and a network whose outputs do not depend on other samples"
             )
 
     def _make_engine(self, name: str) -> Engine:
@@ -172,8 +189,6 @@ class Landscape:
         if closed and name in ("auto", "closed-form"):
             assert architecture is not None
             assert written_out is not None
-            if isinstance(written_out, CrossEntropy):
-                self._check_classes(architecture.widths[-1])
             return ClosedForm(architecture, written_out, self.names)
         loss = self.objective if callable(self.objective) else self.objective.mean
         if name == "vmap" or (name == "auto" and isinstance(self._networks, Population)):
@@ -184,6 +199,13 @@ class Landscape:
     def closed_form(self) -> ClosedForm | None:
         """The engine, where it is the closed form."""
         return self._engine if isinstance(self._engine, ClosedForm) else None
+
+    def __repr__(self) -> str:
+        samples = sum(batch.targets.shape[1] for batch in self._batches)
+        return (
+            f"Landscape of {self.members} x {type(self._template).__name__}, {self.size:,} parameters that vary, "
+            f"{samples:,} samples ({self.dtype}, {self.device})"
+        )
 
     # -- where the networks are -----------------------------------------------------------------------------
 
@@ -205,14 +227,24 @@ class Landscape:
         return {name: _as(buffer, self.device, self.dtype) for name, buffer in buffers.items()}
 
     def select(self, members: int | Sequence[int] | Tensor) -> "Landscape":
-        """Return the landscape of some members, which shares everything else with this one."""
-        chosen = torch.atleast_1d(torch.as_tensor(members, dtype=torch.int64, device=self.device))
+        """Return the landscape of some members, by number or by a mask [member]; it shares everything else."""
+        chosen = torch.atleast_1d(torch.as_tensor(members, device=self.device))
+        if chosen.dtype == torch.bool and len(chosen) == self.members:  # such as losses.isfinite()
+            chosen = chosen.nonzero().squeeze(1)
+        chosen = chosen.to(torch.int64)
         if chosen.numel() == 0 or not bool(((chosen >= 0) & (chosen < self.members)).all()):
             raise SettingError(f"members are 0 to {self.members - 1}, and {chosen.tolist()} were selected")
         selected = copy.copy(self)
         selected._chosen = self._chosen[chosen]
         selected.members = len(chosen)
         return selected
+
+    def rounded(self, width: float) -> "Landscape":
+        """Return the landscape of the same networks with each ReLU's corner rounded, see `networks.rounding`."""
+        smooth = copy.copy(self)
+        smooth._template = rounded(self._template, width)
+        smooth._engine = smooth._make_engine(self._engine_name)
+        return smooth
 
     @property
     def shared(self) -> bool:
@@ -242,6 +274,8 @@ class Landscape:
 
     def vectors(self, points: Tensor) -> Tensor:
         """Whole parameter vectors at points [point, size]: [point, number], with the parameters that do not vary."""
+        if self.size == self._layout.size:
+            return points
         vectors = self._vectors()
         vectors = vectors.clone() if len(points) == self.members else vectors[:1].repeat(len(points), 1)
         vectors[:, self._columns] = points

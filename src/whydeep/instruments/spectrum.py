@@ -11,8 +11,11 @@ from torch import Tensor
 from whydeep.errors import ConvergenceError, SettingError
 from whydeep.instruments.landscape import Landscape
 
-DENSE_SIZE = 200
-"""Up to this many parameters, the dense Hessian is computed instead."""
+DENSE_SIZE = {1: 200, -1: 1000}
+"""Up to this many parameters, the dense Hessian is computed instead, at the top and at the bottom."""
+
+BASIS, BASIS_NUMBERS = {1: 20, -1: 80}, 2**28
+"""Vectors of the Lanczos basis at the top and at the bottom, where eigenvalues crowd around zero; numbers of all."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,10 @@ def top_eigenvalues(
 ) -> Eigenpairs:
     """Return the k largest eigenvalues of each member's Hessian, largest first.
 
-    By the implicitly restarted Lanczos method (Sorensen 1992; ARPACK) on products with the Hessian, which
-    are exact over the whole data set; small Hessians are computed and decomposed. Costs some 20 to 100 products. The
-    method sees one copy of a repeated eigenvalue at a time; what was found is taken out and looked for again.
+    By the implicitly restarted Lanczos method (Sorensen 1992; ARPACK) on products with the Hessian, which are exact
+    over the whole data set; small Hessians are computed and decomposed. The method sees one copy of a repeated
+    eigenvalue at a time, so what was found is taken out and looked for again. Costs 30 to 60 products for one
+    eigenvalue, and two or three times as many for several.
 
     Args:
         landscape: whose Hessians.
@@ -62,7 +66,11 @@ def top_eigenvalues(
 def bottom_eigenvalues(
     landscape: Landscape, k: int = 1, *, points: Tensor | None = None, tolerance: float = 1e-6, iterations: int = 300
 ) -> Eigenpairs:
-    """Return the k smallest eigenvalues of each member's Hessian, smallest first; as `top_eigenvalues` else."""
+    """Return the k smallest eigenvalues of each member's Hessian, smallest first; otherwise as `top_eigenvalues`.
+
+    At the bottom eigenvalues often crowd, around zero, and telling them apart to a millionth of the largest can take
+    thousands of products: ask for less (tolerance=1e-4) where that is enough.
+    """
     return _outermost(landscape, k, -1, points, tolerance, iterations)
 
 
@@ -76,7 +84,7 @@ def _outermost(
     if not tolerance > 0 or iterations < 1:
         raise SettingError(f"tolerance {tolerance:g} must be above 0, and iterations {iterations} 1 or more")
     points = landscape.at(points)
-    if landscape.size <= max(DENSE_SIZE, 2 * k + 1):
+    if landscape.size <= max(DENSE_SIZE[sign], 2 * k + 1):
         values, vectors, scales = _decompose(landscape.hessians(points).to(torch.float64), k, sign)
     else:
         each = enumerate(points)
@@ -128,7 +136,9 @@ def _iterate(
         vectors = torch.eye(k, size, dtype=torch.float64, device=device)
         return vectors.new_zeros(k), vectors, vectors.new_zeros(())
     try:
-        values, rows = _largest(lambda v: sign * product(v) / scale, size, k, tolerance / 4, iterations, generator)
+        values, rows = _largest(
+            lambda v: sign * product(v) / scale, size, k, tolerance / 4, iterations, BASIS[sign], generator
+        )
     except ArpackNoConvergence as error:
         raise ConvergenceError(
             f"only {len(error.eigenvalues)} of {k} eigenvalues of member {index} converged in {iterations} "
@@ -147,6 +157,7 @@ def _largest(
     k: int,
     tolerance: float,
     iterations: int,
+    basis: int,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k largest eigenvalues [k] and vectors [k, size] of a matrix whose eigenvalues are about -1 to 1.
@@ -161,8 +172,9 @@ def _largest(
 
     def look(count: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
         moved = LinearOperator((size, size), matvec=without_known, dtype=float)
-        start, basis = generator.standard_normal(size), max(2 * count + 1, 20)  # another start sees other copies
-        found, columns = eigsh(moved, count, which="LA", v0=start, ncv=basis, maxiter=iterations, tol=tolerance)
+        start = generator.standard_normal(size)  # another start sees other copies
+        vectors = min(size - 1, max(2 * count + 1, 20, min(basis, BASIS_NUMBERS // size)))
+        found, columns = eigsh(moved, count, which="LA", v0=start, ncv=vectors, maxiter=iterations, tol=tolerance)
         return found - 1, columns.T
 
     more = look(k, tolerance)
@@ -171,10 +183,9 @@ def _largest(
         values, rows = values[:k], rows[:k]
         if k == 1:
             return values, rows
-        rest, _ = look(1, max(tolerance, 1e-3))  # a copy stands out, and is seen long before it is accurate
-        if rest[0] <= values[-1] + 4 * tolerance:
-            return values, rows
         more = look(1, tolerance)
+        if more[0][0] <= values[-1] + 4 * tolerance:
+            return values, rows
 
 
 def _ritz(product: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

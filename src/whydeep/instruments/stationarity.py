@@ -43,6 +43,7 @@ def sort_by_stationarity(
     flat = frye_indices > GRADIENT_FLAT
     kinds[flat] = int(Stationarity.GRADIENT_FLAT)
     if kinks is not None:
-        kinds[(kinks.near > 0) & (kinks.subgradient_norms <= tolerance)] = int(Stationarity.KINK)
+        jumps = (gradient_norms > tolerance) & (kinks.jump > tolerance)
+        kinds[jumps & (kinks.subgradient_norms <= tolerance)] = int(Stationarity.KINK)
     kinds[(gradient_norms <= tolerance) & ~flat] = int(Stationarity.CRITICAL)
     return kinds

@@ -11,7 +11,8 @@ from whydeep.errors import SettingError
 from whydeep.instruments.landscape import Landscape
 from whydeep.instruments.trajectory import TrajectoryPCA
 
-POINTS_AT_ONCE = 256
+NUMBERS_AT_ONCE = 2**24
+"""Numbers of the parameter vectors that are measured together."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def plane_of(pca: TrajectoryPCA) -> Plane:
     return Plane(origin, first, second)
 
 
-def random_plane(landscape: Landscape, generator: np.random.Generator, *, member: int = 0) -> Plane:
+def random_plane(landscape: Landscape, generator: np.random.Generator | int, *, member: int = 0) -> Plane:
     """Span a plane through a network by two random directions, filter-normalised (Li et al. 2018).
 
     Each direction is drawn from the normal distribution; then the weights into each unit (the filter of a
@@ -59,7 +60,7 @@ def random_plane(landscape: Landscape, generator: np.random.Generator, *, member
     scale, as ReLU layers may without a change of the function, can be compared. Biases and other vectors do not
     vary, as in the authors' figures.
     """
-    origin = landscape.points()[member]
+    origin, generator = landscape.select(member).points()[0], np.random.default_rng(generator)
     shapes = landscape.shapes
     if all(len(shape) < 2 for shape in shapes):
         raise SettingError("filter normalisation needs weights, and only biases vary here: choose other parameters")
@@ -90,11 +91,18 @@ def loss_surface(landscape: Landscape, plane: Plane, first: ArrayLike, second: A
     a, b = (torch.as_tensor(np.atleast_1d(np.asarray(values, dtype=float))) for values in (first, second))
     if a.ndim != 1 or b.ndim != 1 or 0 in (len(a), len(b)):
         raise SettingError(f"a grid needs lists of coordinates, not shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    if len(plane.origin) != landscape.size:
+        raise SettingError(
+            f"the plane has {len(plane.origin)} parameters and the landscape {landscape.size}: give the landscape the "
+            "same parameters=..."
+        )
     if not landscape.shared:
         raise SettingError(
             f"{landscape.members} members with data, buffers or other parameters of their own have no common surface: "
             "select one"
         )
     grid = torch.cartesian_prod(a, b).to(plane.origin)
-    losses = [landscape.losses(plane.points(some)) for some in grid.split(POINTS_AT_ONCE)]
+    losses = [
+        landscape.losses(plane.points(some)) for some in grid.split(max(1, min(256, NUMBERS_AT_ONCE // landscape.size)))
+    ]
     return torch.cat(losses).view(len(a), len(b)).cpu().numpy()

@@ -109,7 +109,8 @@ class OneByOne(ModuleEngine):
                 name: tensor[index].clone().requires_grad_() for name, tensor in self.population.parameters.items()
             }
             buffers = {name: tensor[index] for name, tensor in self.population.buffers.items()}
-            with torch.random.fork_rng(devices=devices):
+            # Without streams, modules draw from the global generators, as they would in a plain loop.
+            with torch.random.fork_rng(devices=devices, enabled=bool(self.streams)):
                 if self.streams:
                     torch.manual_seed(self.streams[index].torch_seed(self.steps))
                 loss, buffers = self.loss(parameters, buffers, inputs[index].clone(), targets[index].clone())

@@ -11,6 +11,7 @@ from whydeep.population.batches import FullBatch, MiniBatches
 from whydeep.population.denormals import flushed_denormals
 from whydeep.population.engines import EngineName, make_engine
 from whydeep.population.layout import sample_slots
+from whydeep.population.modules import OneByOne
 from whydeep.population.objectives import Objective
 from whydeep.population.optimizers import Optimizer
 from whydeep.population.population import Population
@@ -140,5 +141,7 @@ class Training:
         if given != shapes:
             raise SettingError(f"the checkpoint holds {given} and this training needs {shapes}")
         self.step = int(checkpoint["step"])
+        if isinstance(self.engine, OneByOne):
+            self.engine.steps = self.step  # so that modules draw the same numbers again
         for name, tensor in state.items():
             tensor.copy_(checkpoint[name])
