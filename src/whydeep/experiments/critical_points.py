@@ -296,9 +296,9 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
             "Figure 11. Loss and minimal ratio after phase two",
             f"One mark per network after phase two, {networks} networks of each of n = {n} seeds. Minimal ratio: share "
             f"of the Hessian's eigenvalues above {EIGENVALUE_TOLERANCE:g} of the largest. The correlation is that of "
-            "the critical points of each seed, averaged over seeds. Look at where the kinks lie: there the gradient jumps, "
-            "and the Hessian is that of one side. Where no eigenvalue is negative (see the table), the ratio tells flat "
-            "directions from curved ones, not saddles from minima.",
+            "the critical points of each seed, averaged over seeds. Look at where the kinks lie: there the gradient "
+            "jumps, and the Hessian is that of one side. Where no eigenvalue is negative (see the table), the ratio "
+            "tells flat directions from curved ones, not saddles from minima.",
             "Scatter plot of loss against the share of positive eigenvalues of the Hessian, one panel per activation.",
             lambda: _draw(results),
         ),

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from whydeep.claims import Claim, Test, mean_interval
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
@@ -293,7 +294,7 @@ def _draw_paths(results: xr.Dataset, part: str) -> MatplotlibFigure:
             if path == "trained":
                 losses = one.loss.isel(series=series).values
                 drawn = axes.scatter(x, y, c=losses, norm=norm, cmap=LOSS_COLOURS, s=14, zorder=2, linewidth=0)
-                axes.annotate(f"{losses[-1]:.2g}", (x[-1], y[-1]), (5, 4), textcoords="offset points", fontsize=8)
+                _name_loss(axes, losses[-1], (x[-1], y[-1]))
             else:
                 axes.scatter(x, y, color=GREY, s=9, zorder=2, linewidth=0)
             _mark_ends(axes, x, y)
@@ -313,6 +314,11 @@ def _draw_paths(results: xr.Dataset, part: str) -> MatplotlibFigure:
 def _mark_ends(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
     axes.plot(x[0], y[0], "o", color=BLACK, markerfacecolor="white", markersize=6, zorder=3)
     axes.plot(x[-1], y[-1], "s", color=BLACK, markersize=5, zorder=3)
+
+
+def _name_loss(axes: Axes, value: float, place: tuple[float, float]) -> None:
+    outline = [withStroke(linewidth=2.5, foreground="white")]
+    axes.annotate(f"{value:.2g}", place, (6, 5), textcoords="offset points", fontsize=8, path_effects=outline, zorder=5)
 
 
 def _name_ends(figure: MatplotlibFigure) -> None:
@@ -339,7 +345,7 @@ def _draw_surface(results: xr.Dataset) -> MatplotlibFigure:
         _mark_ends(axes, *path.T)
         x, y = path.T
         axes.scatter(x, y, c=losses, norm=norm, cmap=LOSS_COLOURS, s=18, edgecolor=BLACK, linewidth=0.5, zorder=4)
-        axes.annotate(f"{losses[-1]:.2g}", path[-1], (6, 5), textcoords="offset points", fontsize=8, color="white")
+        _name_loss(axes, losses[-1], path[-1])
     shares = 100 * results.explained.sel(part="whole network", path="trained").values
     axes.set(
         xlabel=f"component 1 ({shares[0]:.0f} %)",
