@@ -187,10 +187,10 @@ ATTRIBUTES = {
 
 DEFINITIONS = {
     "Phase one": "Adam on the loss, all points at once, in float32.",
-    "Phase two": "the gradient norm is minimised in float64 by the Levenberg-Marquardt method on the gradient, with the "
-    "exact Hessian. A network that stays above the tolerance first goes down the loss by 50 damped Newton steps (with "
-    "the absolute eigenvalues; bent along valleys, for the smooth networks), then it is tried again: one cycle. That can "
-    "lead far from where training ended, as the table of changes shows.",
+    "Phase two": "the gradient norm is minimised in float64 by the Levenberg-Marquardt method on the gradient, with "
+    "the exact Hessian. A network that stays above the tolerance first goes down the loss by 50 damped Newton steps "
+    "(with the absolute eigenvalues; bent along valleys, for the smooth networks), then it is tried again: one cycle. "
+    "That can lead far from where training ended, as the table of changes shows.",
     "ReLU in phase two": f"corners are rounded to parabolas of half-width {ROUNDINGS[0]:g} to {REACH}, and solved one "
     "after the other, so that the solver can settle on kinks. What is reported is measured on the network with sharp "
     "corners.",
