@@ -221,12 +221,13 @@ def _relu(results: xr.Dataset) -> xr.Dataset:
     return results.sel(activation="relu", drop=True)
 
 
-def minimal_ratio(results: xr.Dataset, tolerance: float = EIGENVALUE_TOLERANCE) -> xr.DataArray:
-    """Share of positive eigenvalues of each network, not-a-number where it is missing."""
+def eigenvalue_shares(results: xr.Dataset, tolerance: float = EIGENVALUE_TOLERANCE) -> xr.Dataset:
+    """Shares of positive (the minimal ratio), zero, negative and strictly positive eigenvalues of each network."""
     values = results.eigenvalues.transpose(..., "eigenvalue")
     split = split_eigenvalues(torch.from_numpy(values.values), tolerance)
-    ratios = xr.zeros_like(results.loss.transpose(*values.dims[:-1]))
-    return ratios.copy(data=split.positive.numpy()).where(results.loss.notnull())
+    names = ("positive", "zero", "negative", "strict")
+    shares = xr.Dataset({name: (values.dims[:-1], getattr(split, name).numpy()) for name in names}, results.coords)
+    return shares.where(results.loss.notnull())
 
 
 def correlation(results: xr.Dataset) -> xr.DataArray:
@@ -240,7 +241,12 @@ def correlation(results: xr.Dataset) -> xr.DataArray:
         return float(spearmanr(losses, ratios).statistic)
 
     return xr.apply_ufunc(
-        one, results.loss, minimal_ratio(results), critical, input_core_dims=[["network"]] * 3, vectorize=True
+        one,
+        results.loss,
+        eigenvalue_shares(results).positive,
+        critical,
+        input_core_dims=[["network"]] * 3,
+        vectorize=True,
     )
 
 
@@ -317,7 +323,7 @@ def _draw(results: xr.Dataset) -> MatplotlibFigure:
 
 
 def _draw_activation(axes: Axes, one: xr.Dataset, activation: str) -> None:
-    ratios, order = minimal_ratio(one), ("seed", "network")
+    ratios, order = eigenvalue_shares(one).positive, ("seed", "network")
     for kind, (label, marker, colour) in LABELS.items():
         chosen = (one.kind == kind).transpose(*order).values
         axes.plot(
@@ -385,19 +391,11 @@ def _changes(one: xr.Dataset) -> tuple[str, ...]:
 
 
 def _ratios(one: xr.Dataset) -> tuple[str, ...]:
-    critical = one.kind == Stationarity.CRITICAL
-    values = one.eigenvalues.transpose(..., "eigenvalue")
-    split = split_eigenvalues(torch.from_numpy(values.values))
-
-    def mean(shares: Tensor) -> str:
-        per_network = critical.transpose(*values.dims[:-1]).copy(data=shares.numpy()).where(critical)
-        return str(mean_interval(per_network.mean("network")))
-
-    others = [
-        split_eigenvalues(torch.from_numpy(values.values), t).positive for t in TOLERANCES if t != split.tolerance
-    ]
+    critical, shares = one.kind == Stationarity.CRITICAL, eigenvalue_shares(one)
+    others = [eigenvalue_shares(one, t).positive for t in TOLERANCES if t != EIGENVALUE_TOLERANCE]
+    columns = (shares.positive, shares.zero, shares.negative, *others, shares.strict)
     return (
-        *map(mean, (split.positive, split.zero, split.negative, *others, split.strict)),
+        *(str(mean_interval(column.where(critical).mean("network"))) for column in columns),
         str(mean_interval(correlation(one))),
         str(int(critical.sum())),
     )

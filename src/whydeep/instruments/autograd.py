@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whydeep.errors import SettingError
 from whydeep.population.layout import Layout, Slot
+from whydeep.population.modules import not_vectorised
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Named = dict[str, Tensor]
@@ -160,11 +161,7 @@ class Vmapped(Differentiated):
         try:
             return mapped(moving, fixed, buffers, x, y, *others)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise SettingError(
-                f"{type(self.template).__name__} cannot be computed for all points at once ({reason}): "
-                'give engine="one-by-one"'
-            ) from None
+            raise not_vectorised(self.template, error, "points") from None
 
 
 def _at_once(targets: Tensor, directions: int) -> int:

@@ -112,19 +112,19 @@ class ClosedForm:
         architecture: what `covers` accepts.
         objective: how its loss and derivatives by the outputs are computed.
         names: parameters that vary.
+        columns: where they lie in whole vectors.
     """
 
-    def __init__(self, architecture: Architecture, objective: Objective, names: Collection[str]):
+    def __init__(self, architecture: Architecture, objective: Objective, names: Collection[str], columns: Tensor):
         self.widths, self.activation = architecture.widths, copy.deepcopy(architecture.activation)
         if isinstance(self.activation, nn.ReLU):
             self.activation.inplace = False  # what goes in is needed afterwards
-        self.objective = objective
+        self.objective, self.columns = objective, columns
         sizes = [(fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.widths)]
         self.starts = [sum(sizes[:layer]) for layer in range(len(sizes))]
         self.varied: list[int] = []  # layers of which any parameter varies
-        self.places: dict[
-            int, Tensor
-        ] = {}  # of each such layer's matrix (weight, bias), row by row, among their numbers
+        # Where each such layer's matrix (weight, bias) lies among their numbers, row by row.
+        self.places: dict[int, Tensor] = {}
         kept, self.reached = [], 0
         for layer, (fan_in, fan_out) in enumerate(pairwise(self.widths)):
             vary = [f"{architecture.layers[layer]}.{kind}" in names for kind in ("weight", "bias")]
@@ -136,11 +136,6 @@ class ClosedForm:
                 self.varied.append(layer)
                 self.reached += sizes[layer]
         self.kept = torch.cat(kept)  # numbers that vary, among those of the varied layers
-        offsets = [self.starts[layer] - int(self.places[layer].min()) for layer in self.varied]
-        spread = torch.cat(
-            [torch.full((sizes[layer],), offset) for layer, offset in zip(self.varied, offsets, strict=True)]
-        )
-        self.columns = self.kept + spread[self.kept]  # the same, among all
         self.widest = max(
             self.widths[upper + 1] * (self.widths[upper] + 1) * self.widths[lower + 1]
             for lower in self.varied

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal, Protocol
 
 import torch
@@ -189,7 +190,7 @@ class Landscape:
         if closed and name in ("auto", "closed-form"):
             assert architecture is not None
             assert written_out is not None
-            return ClosedForm(architecture, written_out, self.names)
+            return ClosedForm(architecture, written_out, self.names, self._columns)
         loss = self.objective if callable(self.objective) else self.objective.mean
         if name == "vmap" or (name == "auto" and isinstance(self._networks, Population)):
             return Vmapped(self._template, loss, self._layout, self._slots)
@@ -300,7 +301,8 @@ class Landscape:
 
     def _mean(self, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Mean over all samples of what is measured, as a mean over its samples, on each batch."""
-        return torch.stack([batch.share * measure(batch.inputs, batch.targets) for batch in self.batches()]).sum(0)
+        parts = (batch.share * measure(batch.inputs, batch.targets) for batch in self.batches())
+        return reduce(torch.add, parts)  # one after the other: together they might not fit into memory
 
     # -- what is there ----------------------------------------------------------------------------------------
 

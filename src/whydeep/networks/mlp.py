@@ -89,8 +89,8 @@ def recognise(module: nn.Module) -> Architecture | None:
     if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         return None
     children = list(module.named_children())
-    flattens = bool(children) and type(children[0][1]) is nn.Flatten
-    if children and type(children[0][1]) is nn.Flatten and children[0][1].start_dim == 1:
+    flattens = bool(children) and type(children[0][1]) is nn.Flatten and children[0][1].start_dim == 1
+    if flattens:
         children = children[1:]
     names = tuple(name for name, _ in children[0::2])
     linear = [child for _, child in children[0::2] if type(child) is nn.Linear and child.bias is not None]

@@ -8,7 +8,7 @@ flow depends on values.
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from whydeep.errors import SettingError
@@ -65,7 +65,7 @@ class Vmapped(ModuleEngine):
                 self.population.parameters, self.population.buffers, *self.fetch(batch)
             )
         except RuntimeError as error:
-            raise _not_vectorised(self.population, error) from None
+            raise not_vectorised(self.population.template, error, "members") from None
         self._keep(gradients, buffers)
         return losses
 
@@ -77,7 +77,7 @@ class Vmapped(ModuleEngine):
         try:
             outputs, _ = vmap(self.call)(self.population.parameters, self.population.buffers, inputs)
         except RuntimeError as error:
-            raise _not_vectorised(self.population, error) from None
+            raise not_vectorised(self.population.template, error, "members") from None
         yield slice(0, len(self.population)), outputs.transpose(1, 2), self.objective.target_rows(targets)
 
 
@@ -143,9 +143,9 @@ def _pick(tensor: Tensor, indices: Tensor, own: bool) -> Tensor:
     return tensor[members, indices]
 
 
-def _not_vectorised(population: Population, error: RuntimeError) -> SettingError:
+def not_vectorised(module: nn.Module, error: RuntimeError, what: str) -> SettingError:
+    """Say in one line why `vmap` did not take a module for all members, or points, at once."""
     reason = str(error).strip().splitlines()[0]
     return SettingError(
-        f"{type(population.template).__name__} cannot be computed for all members at once ({reason}): "
-        'give engine="one-by-one"'
+        f'{type(module).__name__} cannot be computed for all {what} at once ({reason}): give engine="one-by-one"'
     )
