@@ -1,6 +1,7 @@
 """What networks learn.
 
 functions   targets of one variable: named, or expressions that a user types
+label_noise labels that are replaced by chance
 dataset     Dataset: labelled images or features, split into training and test
 locate      from a name or a path to a data set: search order and fallback
 sources     published data sets: checksums, mirrors, download
@@ -12,6 +13,7 @@ folder      a user's own folder of images
 
 from whydeep.data.dataset import Dataset
 from whydeep.data.functions import FUNCTIONS, TargetFunction, sample, target_function
+from whydeep.data.label_noise import noisy_labels
 from whydeep.data.locate import NAMES, Source, catalog, locate
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "TargetFunction",
     "catalog",
     "locate",
+    "noisy_labels",
     "sample",
     "target_function",
 ]

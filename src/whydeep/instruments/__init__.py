@@ -13,6 +13,9 @@ kinks               stationary points of ReLU networks at which the gradient jum
 stationarity        which of these a point is
 trajectory          paths of weights: principal components, directness, random walks to compare with
 surface             the loss on a plane: of a trajectory, or filter-normalised random directions
+interpolation       networks on the line through two solutions, and the loss barrier between them
+sharpness           how far the loss can rise in a small box around a network (Keskar's metric)
+sensitivity         how strongly the loss and the outputs react to the input
 spikes              whether spikes of the gradient norm sit where the loss changes its slope
 
 The norm of the gradient at every step is recorded while a population trains: `population.gradient_norm`, and by layer
@@ -29,8 +32,11 @@ from whydeep.instruments.critical_points import (
 from whydeep.instruments.density import SpectralDensity, spectral_density
 from whydeep.instruments.eigenvalue_split import EIGENVALUE_TOLERANCE, EigenvalueSplit, split_eigenvalues
 from whydeep.instruments.gradient_flatness import GRADIENT_FLAT, frye_index
+from whydeep.instruments.interpolation import interpolate, loss_barrier
 from whydeep.instruments.kinks import ROUNDINGS, Kinks, find_kinks, find_stationary_points
 from whydeep.instruments.landscape import Landscape
+from whydeep.instruments.sensitivity import Sensitivity, input_sensitivity
+from whydeep.instruments.sharpness import Sharpness, sharpness
 from whydeep.instruments.spectrum import Eigenpairs, bottom_eigenvalues, top_eigenvalues
 from whydeep.instruments.spikes import Alignment, norm_excess, slope_change, spike_alignment
 from whydeep.instruments.stationarity import Stationarity, sort_by_stationarity
@@ -55,6 +61,8 @@ __all__ = [
     "Kinks",
     "Landscape",
     "Plane",
+    "Sensitivity",
+    "Sharpness",
     "Solution",
     "SpectralDensity",
     "Stationarity",
@@ -67,6 +75,9 @@ __all__ = [
     "find_stationary_points",
     "frye_index",
     "hessian_trace",
+    "input_sensitivity",
+    "interpolate",
+    "loss_barrier",
     "loss_surface",
     "minimise_gradient_norm",
     "minimise_loss",
@@ -75,6 +86,7 @@ __all__ = [
     "random_plane",
     "random_walks",
     "random_walks_like",
+    "sharpness",
     "slope_change",
     "sort_by_stationarity",
     "spectral_density",

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whydeep.errors import SettingError
@@ -60,8 +60,7 @@ class Differentiated:
 
     def value(self, moving: Named, fixed: Named, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of one network over a batch."""
-        outputs = functional_call(self.template, ({**moving, **fixed}, buffers), (inputs,))
-        value = self.loss(outputs, targets)
+        value = self.loss(self.call(moving, fixed, buffers, inputs), targets)
         if value.ndim:
             raise SettingError(
                 f"the loss must be one number, a mean over samples, and has shape {tuple(value.shape)}: reduce it"
@@ -80,8 +79,22 @@ class Differentiated:
         hessians = self.products(points, units, buffers, inputs, targets)
         return self.losses(points, buffers, inputs, targets), gradients, (hessians + hessians.mT) / 2
 
+    def call(self, moving: Named, fixed: Named, buffers: Named, inputs: Tensor) -> Tensor:
+        """Outputs of one network."""
+        return functional_call(self.template, ({**moving, **fixed}, buffers), (inputs,))
+
     def losses(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Losses [point]."""
+        raise NotImplementedError
+
+    def outputs(self, points: Tensor, buffers: Named, inputs: Tensor) -> Tensor:
+        """Outputs [point, sample, ...]."""
+        raise NotImplementedError
+
+    def input_derivatives(
+        self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Norms by the sample's inputs [point, sample]: of the gradient of its loss, of the Jacobian of its outputs."""
         raise NotImplementedError
 
     def gradients(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -114,6 +127,36 @@ class Vmapped(Differentiated):
         """Losses [point]."""
         with torch.no_grad(), twice_differentiable():
             return self._over_points(self.value, points, buffers, inputs, targets)
+
+    def outputs(self, points: Tensor, buffers: Named, inputs: Tensor) -> Tensor:
+        """Outputs [point, sample, ...]."""
+
+        def call(moving: Named, fixed: Named, buffers: Named, inputs: Tensor, _: Tensor) -> Tensor:
+            return self.call(moving, fixed, buffers, inputs)
+
+        with torch.no_grad(), twice_differentiable():
+            return self._over_points(call, points, buffers, inputs, inputs)
+
+    def input_derivatives(
+        self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Norms by the sample's inputs [point, sample]: of the gradient of its loss, of the Jacobian of its outputs."""
+
+        def norms(
+            moving: Named, fixed: Named, buffers: Named, inputs: Tensor, targets: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            def outputs(inputs: Tensor) -> Tensor:
+                return self.call(moving, fixed, buffers, inputs).reshape(len(inputs), -1)
+
+            gradients = grad(self.value, argnums=3)(moving, fixed, buffers, inputs, targets)
+            found, pull = vjp(outputs, inputs)[:2]
+            units = torch.eye(found.shape[1], dtype=found.dtype, device=found.device)
+            rows = vmap(lambda unit: pull(unit.expand_as(found))[0], chunk_size=AT_ONCE)(units)  # [output, sample, ...]
+            return _norm(gradients) * len(inputs), _norm(rows.transpose(0, 1))
+
+        with twice_differentiable():
+            gradients, jacobians = self._over_points(norms, points, buffers, inputs, targets, directions=AT_ONCE)
+        return gradients, jacobians
 
     def gradients(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Gradients [point, size]."""
@@ -164,6 +207,11 @@ class Vmapped(Differentiated):
             raise not_vectorised(self.template, error, "points") from None
 
 
+def _norm(derivatives: Tensor) -> Tensor:
+    """Euclidean norm of each sample's derivatives [sample, ...]: [sample]."""
+    return derivatives.reshape(len(derivatives), -1).norm(dim=1)
+
+
 def _at_once(targets: Tensor, directions: int) -> int:
     """How many points with so many directions each are computed together."""
     return max(1, min(AT_ONCE, SAMPLES_AT_ONCE // (targets.shape[1] * directions)))
@@ -178,6 +226,32 @@ class OneByOne(Differentiated):
             return torch.stack(
                 [self.value(*self.parts(point), *rest) for point, *rest in _each(points, buffers, inputs, targets)]
             )
+
+    def outputs(self, points: Tensor, buffers: Named, inputs: Tensor) -> Tensor:
+        """Outputs [point, sample, ...]."""
+        with torch.no_grad(), twice_differentiable():
+            return torch.stack(
+                [self.call(*self.parts(point), own, x) for point, own, x, _ in _each(points, buffers, inputs, inputs)]
+            )
+
+    def input_derivatives(
+        self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Norms by the sample's inputs [point, sample]: of the gradient of its loss, of the Jacobian of its outputs."""
+        gradients, jacobians = [], []
+        with twice_differentiable(), torch.enable_grad():
+            for point, own, x, y in _each(points, buffers, inputs, targets):
+                x = x.detach().clone().requires_grad_()
+                outputs = self.call(*self.parts(point), own, x).reshape(len(x), -1)
+                squares = x.new_zeros(len(x))
+                for output in outputs.T:
+                    (row,) = torch.autograd.grad(output.sum(), x, retain_graph=True, materialize_grads=True)
+                    squares += row.flatten(1).square().sum(1)
+                loss = self.value(*self.parts(point), own, x, y)
+                (gradient,) = torch.autograd.grad(loss, x, materialize_grads=True)
+                gradients.append(_norm(gradient) * len(x))
+                jacobians.append(squares.sqrt())
+        return torch.stack(gradients), torch.stack(jacobians)
 
     def gradients(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Gradients [point, size]."""

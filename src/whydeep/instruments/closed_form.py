@@ -160,18 +160,23 @@ class ClosedForm:
         Raises:
             SettingError: shapes that do not fit the network or the objective.
         """
-        flat = inputs.flatten(2) if inputs.ndim > 3 else inputs
-        if flat.ndim != 3 or flat.shape[2] != self.widths[0]:
-            raise SettingError(
-                f"inputs must be [sample, {self.widths[0]}] for this network, not {tuple(inputs.shape[1:])}"
-            )
+        columns = self.columns_of(inputs)
         wanted = () if isinstance(self.objective, CrossEntropy) else (self.widths[-1],)
         if tuple(targets.shape[2:]) != wanted:
             expected = ", ".join(["sample", *map(str, wanted)])
             raise SettingError(
                 f"targets must be [{expected}] for {self.objective.name}, not {tuple(targets.shape[1:])}"
             )
-        return flat.transpose(1, 2), self.objective.target_rows(targets)
+        return columns, self.objective.target_rows(targets)
+
+    def columns_of(self, inputs: Tensor) -> Tensor:
+        """Arrange inputs features first, [point or 1, feature, sample]; raise `SettingError` if they do not fit."""
+        flat = inputs.flatten(2) if inputs.ndim > 3 else inputs
+        if flat.ndim != 3 or flat.shape[2] != self.widths[0]:
+            raise SettingError(
+                f"inputs must be [sample, {self.widths[0]}] for this network, not {tuple(inputs.shape[1:])}"
+            )
+        return flat.transpose(1, 2)
 
     def hidden_inputs(self, points: Tensor, inputs: Tensor) -> list[Tensor]:
         """Inputs of the activations of every hidden layer: [point, unit, sample] each; `inputs` features first."""
@@ -207,12 +212,49 @@ class ClosedForm:
         numbers = sum(self.widths[1:]) * columns.shape[2]
         found = []
         for some, x, y in _blocks(numbers, points, columns, rows):
-            hidden = self.hidden_inputs(some, x)
-            weight, bias = self.weights(some)[-1]
-            signal = self.activation(hidden[-1]) if hidden else x.expand(len(some), -1, -1)
-            outputs = torch.baddbmm(bias, weight, signal)
+            outputs = self._outputs(some, x)
             found.append(self.objective.losses(outputs, y, _equal_weights(outputs)))
         return torch.cat(found)
+
+    def outputs(self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Outputs [point, sample, output]."""
+        columns = self.columns_of(inputs)
+        numbers = sum(self.widths[1:]) * columns.shape[2]
+        found = [self._outputs(some, x) for some, x in _blocks(numbers, points, columns)]
+        return torch.cat(found).transpose(1, 2)
+
+    def _outputs(self, points: Tensor, columns: Tensor) -> Tensor:
+        hidden = self.hidden_inputs(points, columns)
+        weight, bias = self.weights(points)[-1]
+        signal = self.activation(hidden[-1]) if hidden else columns.expand(len(points), -1, -1)
+        return torch.baddbmm(bias, weight, signal)
+
+    def input_derivatives(
+        self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Norms by the sample's inputs [point, sample]: of the gradient of its loss, of the Jacobian of its outputs.
+
+        The first layer is not multiplied out: |W^T v| = |R v| where W^T = Q R, of as many numbers as it has units.
+        """
+        columns, rows = self.rows(inputs, targets)
+        numbers = 3 * sum(self.widths) * columns.shape[2] * self.widths[-1]
+        found = [self._input_derivatives(*some) for some in _blocks(numbers, points, columns, rows)]
+        gradients, jacobians = (torch.cat(part) for part in zip(*found, strict=True))
+        return gradients, jacobians
+
+    def _input_derivatives(self, points: Tensor, columns: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        done, layers = self.run(points, columns, rows), self.weights(points)
+        samples, outputs = columns.shape[2], self.widths[-1]
+        units = torch.eye(outputs, dtype=points.dtype, device=points.device)
+        turns = units.view(1, outputs, outputs, 1).expand(
+            len(points), -1, -1, samples
+        )  # d output / d z [point, unit, output, sample]
+        for (weight, _), slope in zip(reversed(layers[1:]), reversed(done.slopes), strict=True):
+            turns = (weight.mT @ turns.flatten(2)).unflatten(2, (outputs, samples)) * slope.unsqueeze(2)
+        triangle = torch.linalg.qr(layers[0][0].mT, mode="r").R
+        gradients = (triangle @ done.deltas[0]).norm(dim=1) * samples  # deltas are those of the mean
+        jacobians = (triangle @ turns.flatten(2)).unflatten(2, (outputs, samples)).norm(dim=(1, 2))
+        return gradients, jacobians
 
     def gradients(self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         """Gradients [point, size]."""

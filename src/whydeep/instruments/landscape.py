@@ -38,6 +38,16 @@ class Engine(Protocol):
         """Losses [point]."""
         ...
 
+    def outputs(self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Outputs [point, sample, ...]."""
+        ...
+
+    def input_derivatives(
+        self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Norms by the sample's inputs [point, sample]: of the gradient of its loss, of the Jacobian of its outputs."""
+        ...
+
     def gradients(self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         """Gradients by the chosen parameters [point, size]."""
         ...
@@ -310,6 +320,38 @@ class Landscape:
         """Losses [point], at the networks' own points if none are given."""
         _, vectors, buffers = self._prepare(points)
         return self._mean(lambda x, y: self._engine.losses(vectors, buffers, x, y))
+
+    def accuracies(self, points: Tensor | None = None) -> Tensor:
+        """Shares of samples whose largest output is at their class [point].
+
+        Raises:
+            SettingError: the targets are no numbers of classes.
+        """
+        if any(batch.targets.is_floating_point() or batch.targets.ndim != 2 for batch in self._batches):
+            raise SettingError("accuracy needs one class number for each sample, and these targets are something else")
+        _, vectors, buffers = self._prepare(points)
+
+        def share(inputs: Tensor, targets: Tensor) -> Tensor:
+            classes = self._engine.outputs(vectors, buffers, inputs).argmax(2)
+            return (classes == targets).to(self.dtype).mean(1)
+
+        return self._mean(share)
+
+    def input_derivatives(self, points: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Norms by the inputs of each sample, both [point, sample] with samples in the order of the data.
+
+        The gradient of the sample's own loss, and the Jacobian of its outputs, all outputs and inputs together
+        (Frobenius norm).
+
+        Raises:
+            SettingError: the inputs are no real numbers, such as words.
+        """
+        if not all(batch.inputs.is_floating_point() for batch in self._batches):
+            raise SettingError("derivatives by the inputs need inputs that are real numbers, and these are integers")
+        _, vectors, buffers = self._prepare(points)
+        found = [self._engine.input_derivatives(vectors, buffers, b.inputs, b.targets) for b in self.batches()]
+        gradients, jacobians = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+        return gradients, jacobians
 
     def gradients(self, points: Tensor | None = None) -> Tensor:
         """Gradients [point, size]."""

@@ -26,6 +26,10 @@ class Engine(Protocol):
         """Return every member's loss [member] and write its gradient."""
         ...
 
+    def relabel(self, samples: Samples) -> None:
+        """Take other targets for the same inputs."""
+        ...
+
     def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield members, outputs and targets [member, feature, sample], block by block."""
         ...

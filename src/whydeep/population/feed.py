@@ -25,7 +25,8 @@ class Feed:
     """
 
     def __init__(self, samples: Samples, objective: Objective, slots: int, *, fixed: bool = False):
-        self.samples, self.objective, self.slots, self.fixed = samples, objective, slots, fixed
+        self.objective, self.slots, self.fixed = objective, slots, fixed
+        self._fixed: tuple[Tensor, Tensor] | None = None
         inputs = samples.inputs.flatten(1 + samples.own_inputs)
         self.features = inputs.shape[-1]
         self.row_features = self.features + 1 if fixed else aligned(self.features)
@@ -33,9 +34,14 @@ class Feed:
         if not fixed and self.row_features > self.features:
             inputs = functional.pad(inputs, (0, self.row_features - self.features))
         self._inputs = inputs.reshape(-1, inputs.shape[-1])
-        self._targets = samples.targets.reshape(-1, *samples.targets.shape[1 + samples.own_targets :])
+        self.relabel(samples)
         self._gathered = torch.empty(0, dtype=inputs.dtype, device=inputs.device)
-        self._fixed: tuple[Tensor, Tensor] | None = None
+
+    def relabel(self, samples: Samples) -> None:
+        """Take other targets for the same inputs."""
+        self.samples = samples
+        self._targets = samples.targets.reshape(-1, *samples.targets.shape[1 + samples.own_targets :])
+        self._fixed = None
 
     def fetch(self, batch: Batch, members: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Return columns [member, feature, slot], rows [member, slot, feature] and targets.

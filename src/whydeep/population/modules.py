@@ -29,6 +29,10 @@ class ModuleEngine:
         self.gradients = population.layout.views(gradients)
         self.steps = 0
 
+    def relabel(self, samples: Samples) -> None:
+        """Take other targets for the same inputs."""
+        self.samples = samples
+
     def fetch(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return inputs [member, sample, *feature] and targets [member, sample, ...] of a batch."""
         indices = batch.indices[:, : batch.count].expand(len(self.population), -1)

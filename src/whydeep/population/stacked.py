@@ -21,6 +21,7 @@ from whydeep.population.batches import Batch
 from whydeep.population.feed import Feed
 from whydeep.population.objectives import Objective
 from whydeep.population.population import Population
+from whydeep.population.samples import Samples
 
 aten = torch.ops.aten
 
@@ -140,6 +141,10 @@ class Stacked:
 
         self.blocks = [block(start) for start in range(0, members, size)]
         self._losses = population.flat.new_empty(members)
+
+    def relabel(self, samples: Samples) -> None:
+        """Take other targets for the same inputs."""
+        self.feed.relabel(samples)
 
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""

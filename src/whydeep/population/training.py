@@ -1,6 +1,7 @@
 """The training loop of a population."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -99,6 +100,25 @@ class Training:
     def diverged_at(self) -> Tensor:
         """First step whose loss was not finite [member]; -1 where there is none."""
         return torch.where(self._finite, -1, self._finite_steps)
+
+    def relabel(self, targets: Tensor) -> None:
+        """Learn other targets from the next step on, such as labels drawn anew; tensors given before stay as they are.
+
+        Targets are no part of a checkpoint: after `restore`, give them again.
+
+        Args:
+            targets: of the shape that the samples' targets have.
+
+        Raises:
+            SettingError: another shape.
+        """
+        if targets.shape != self.samples.targets.shape:
+            raise SettingError(
+                f"targets must have the shape {tuple(self.samples.targets.shape)} of those before, not "
+                f"{tuple(targets.shape)}"
+            )
+        self.samples = replace(self.samples, targets=targets).to(self.population.device, self.population.dtype)
+        self.engine.relabel(self.samples)
 
     def run(self, steps: int, recorders: "Sequence[Recorder]" = ()) -> None:
         """Take steps; every recorder is asked before each update."""

@@ -1,0 +1,97 @@
+"""Networks on the straight line through two solutions."""
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from whydeep.errors import SettingError
+from whydeep.population import Population
+
+
+def interpolate(first: nn.Module | Population, second: nn.Module | Population, alphas: ArrayLike) -> Population:
+    """Return networks at (1 - alpha) * first + alpha * second, for every alpha (Goodfellow et al. 2015).
+
+    The line is a population: an `Evaluator` or a `Landscape` tells its losses and accuracies, and `loss_barrier` how
+    high it rises. The two solutions are copied; the networks at alpha 0 and 1 are theirs bit for bit. Running
+    statistics (batch normalisation) lie on the line as parameters do; counts are those of the nearer end.
+
+    Args:
+        first, second: two modules of one architecture, or two populations whose members are paired.
+        alphas: any numbers, also outside [0, 1].
+
+    Returns:
+        All alphas of the first pair, then those of the next: ``losses.view(pairs, len(alphas))``.
+
+    Raises:
+        SettingError: modules or populations that cannot be paired, or no alphas.
+
+    >>> line = interpolate(nn.Linear(3, 1), nn.Linear(3, 1), [-1, 0, 0.5, 1, 2])
+    >>> line
+    Population of 5 x Linear with 4 parameters each (torch.float32, cpu)
+    """
+    along = np.atleast_1d(np.asarray(alphas, dtype=float))
+    if along.ndim != 1 or along.size == 0 or not np.isfinite(along).all():
+        raise SettingError(f"alphas must be a list of finite numbers, at least one, not {alphas!r}")
+    ends = [_population(end) for end in (first, second)]
+    if len(ends[0]) != len(ends[1]):
+        raise SettingError(f"{len(ends[0])} and {len(ends[1])} members cannot be paired: give as many of both")
+    layouts = [(end.layout, {name: buffer.shape[1:] for name, buffer in end.buffers.items()}) for end in ends]
+    if layouts[0] != layouts[1] or ends[0].dtype != ends[1].dtype:
+        raise SettingError(f"{ends[0]!r} and {ends[1]!r} have different parameters: there is no line between them")
+    pairs = len(ends[0])
+    line = ends[0].select([pair for pair in range(pairs) for _ in along])
+    shares = torch.from_numpy(along).to(line.device).repeat(pairs)
+    start, stop = ends[0].flat, ends[1].flat.to(line.device)
+    line.flat.copy_(_mix(start, stop, shares))
+    for name, buffer in line.buffers.items():
+        buffer.copy_(_mix(ends[0].buffers[name], ends[1].buffers[name].to(line.device), shares))
+    return line
+
+
+def _population(solution: nn.Module | Population) -> Population:
+    if isinstance(solution, Population):
+        return solution
+    parameters = list(solution.parameters())
+    if not parameters:
+        raise SettingError(f"{type(solution).__name__} has no parameters: there is no line between such networks")
+    return Population([copy.deepcopy(solution).requires_grad_(True)], parameters[0].device)
+
+
+def _mix(first: Tensor, second: Tensor, shares: Tensor) -> Tensor:
+    """Mix values [pair, ...] by shares [pair * alpha]: [pair * alpha, ...]."""
+    alphas = len(shares) // len(first)
+    first, second = (values.repeat_interleave(alphas, dim=0) for values in (first, second))
+    shares = shares.view(-1, *(1,) * (first.ndim - 1))
+    if not first.is_floating_point():
+        return torch.where(shares < 0.5, first, second)
+    shares = shares.to(first.dtype)
+    mixed = (1 - shares) * first + shares * second
+    # At the ends zero times the other would be zero as well, unless the other is infinite.
+    return torch.where(shares == 0, first, torch.where(shares == 1, second, mixed))
+
+
+def loss_barrier(alphas: ArrayLike, losses: Tensor) -> Tensor:
+    """Height of the loss above the straight line between its ends: max over alpha in [0, 1], [...].
+
+    L(alpha) - ((1 - alpha) L(0) + alpha L(1)), the greatest over the alphas given (Frankle et al. 2020 take the mean of
+    the ends instead of the line). It is 0 where the loss is nowhere above that line, as where it is convex along it.
+
+    Args:
+        alphas: [alpha], 0 and 1 among them.
+        losses: [..., alpha].
+
+    >>> loss_barrier([0, 0.5, 1], torch.tensor([1.0, 4.0, 3.0]))
+    tensor(2.)
+    """
+    along = torch.as_tensor(np.asarray(alphas, dtype=float)).to(losses)
+    if along.ndim != 1 or losses.shape[-1:] != along.shape:
+        raise SettingError(f"losses must be [..., {along.numel()}], one for each alpha, not {tuple(losses.shape)}")
+    ends = [torch.nonzero(along == end).flatten() for end in (0, 1)]
+    if any(len(end) == 0 for end in ends):
+        raise SettingError("a barrier needs the losses of both ends: alphas 0 and 1 must be among those given")
+    start, stop = (losses[..., end[:1]] for end in ends)
+    above = losses - ((1 - along) * start + along * stop)
+    return above[..., (along >= 0) & (along <= 1)].amax(-1)
