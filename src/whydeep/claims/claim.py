@@ -51,7 +51,7 @@ class Claim:
     id: str
     statement: str
     tests: tuple[Test, ...]
-    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    needs: Mapping[str, tuple[str | float, ...]] = field(default_factory=dict)
 
     def applies(self, results: xr.Dataset) -> bool:
         """Say whether the results hold what the claim is about: `needs` maps a dimension to labels."""

@@ -33,8 +33,8 @@ def noisy_labels(labels: Tensor, classes: int, fraction: float, generator: np.ra
         raise SettingError(f"the fraction of labels to replace must lie between 0 and 1, and is {fraction}")
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise SettingError(
-            f"labels go from {int(labels.min())} to {int(labels.max())}, expected 0 to {classes - 1}: give the number of "
-            "classes there are"
+            f"labels go from {int(labels.min())} to {int(labels.max())}, expected 0 to {classes - 1}: give the "
+            "number of classes there are"
         )
     generator = np.random.default_rng(generator)
     places = generator.permutation(len(labels))[: round(fraction * len(labels))]

@@ -9,10 +9,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import PercentFormatter
-from scipy.stats import spearmanr
 from torch import Tensor
 
-from whydeep.claims import Claim, Test, mean_interval
+from whydeep.claims import Claim, Test, mean_interval, rank_correlation
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
@@ -233,21 +232,7 @@ def eigenvalue_shares(results: xr.Dataset, tolerance: float = EIGENVALUE_TOLERAN
 def correlation(results: xr.Dataset) -> xr.DataArray:
     """Spearman's correlation of loss and minimal ratio over the critical points of each seed."""
     critical = results.kind == Stationarity.CRITICAL
-
-    def one(losses: np.ndarray, ratios: np.ndarray, chosen: np.ndarray) -> float:
-        losses, ratios = losses[chosen], ratios[chosen]
-        if len(losses) < 3 or np.ptp(losses) == 0 or np.ptp(ratios) == 0:
-            return np.nan
-        return float(spearmanr(losses, ratios).statistic)
-
-    return xr.apply_ufunc(
-        one,
-        results.loss,
-        eigenvalue_shares(results).positive,
-        critical,
-        input_core_dims=[["network"]] * 3,
-        vectorize=True,
-    )
+    return rank_correlation(results.loss.where(critical), eigenvalue_shares(results).positive, "network")
 
 
 CLAIMS = (

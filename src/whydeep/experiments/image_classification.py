@@ -10,10 +10,21 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import MaxNLocator
 
 from whydeep.claims import Claim, Test, mean_interval
-from whydeep.data import Dataset
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
-from whydeep.networks import MLP, parameter_count, widths_for_budget
-from whydeep.population import Adam, CrossEntropy, Evaluator, Population, Samples, Stream, Training
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
+from whydeep.experiments.image_training import (
+    ACCURACY_DEFINITION,
+    ATTRIBUTES,
+    LOSS_DEFINITION,
+    diverged_at,
+    evaluate,
+    evaluators,
+    image_counts,
+    load_samples,
+    start_training,
+    training_and_evaluation_seconds,
+)
+from whydeep.networks import parameter_count, widths_for_budget
+from whydeep.population import Stream
 from whydeep.report.style import NETWORK_COLOURS, NETWORK_LINES, draw_band, frame, new_figure
 from whydeep.runs import Context
 
@@ -58,22 +69,21 @@ class Setting:
     @property
     def cost(self) -> float:
         """Predicted seconds for one seed on one core."""
-        evaluated = (self.train_images + self.test_images) / 1000
-        return self.epochs * (
-            training_seconds(self.widths, self.batch_size, self.train_images / self.batch_size)
-            + training_seconds(self.widths, 1000, evaluated) / 3
+        return training_and_evaluation_seconds(
+            self.widths, self.batch_size, self.train_images, self.epochs, self.train_images + self.test_images
         )
 
 
 def settings(plan: Plan) -> tuple[Setting, ...]:
     """The three networks of the report; for other images three networks of the same budget."""
+    train_images, test_images = image_counts(plan, TRAIN_IMAGES, TEST_IMAGES)
     return tuple(
         Setting(
             network=network,
             widths=_widths(widths, plan),
             epochs=EPOCHS[plan.scale],
-            train_images=min(plan.train_images, TRAIN_IMAGES[plan.scale]),
-            test_images=min(plan.test_images, TEST_IMAGES[plan.scale]),
+            train_images=train_images,
+            test_images=test_images,
             batch_size=min(50, plan.train_images),
         )
         for network, widths in REPORTED_WIDTHS.items()
@@ -94,37 +104,28 @@ def _widths(reported: tuple[int, ...], plan: Plan) -> tuple[int, ...]:
 
 def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Dataset:
     """Train one network per seed; after every epoch, evaluate on all training and test images."""
-    images: Dataset = context.source.load().subset(setting.train_images, setting.test_images)
-    train = Samples(images.train_inputs, images.train_labels)
-    test = Samples(images.test_inputs, images.test_labels)
+    samples = load_samples(context, setting.train_images, setting.test_images)
     inits = [Stream(context.root_seed, NAME, setting.name, seed, "init") for seed in seeds]
     orders = [Stream(context.root_seed, NAME, "", seed, "order") for seed in seeds]  # shared by networks
-    population = Population.initialise(lambda: MLP(setting.widths), inits, device=context.device)
-    training = Training(
-        population,
-        train,
-        objective=CrossEntropy(),
-        optimizer=Adam(setting.learning_rate),
-        batch_size=setting.batch_size,
+    training = start_training(
+        context,
+        setting.widths,
+        samples["train"],
+        inits=inits,
         orders=orders,
+        batch_size=setting.batch_size,
+        learning_rate=setting.learning_rate,
     )
-    evaluators = {
-        "train": Evaluator(population, train, CrossEntropy()),
-        "test": Evaluator(population, test, CrossEntropy()),
-    }
+    whole_sets = evaluators(training.population, samples)
     measured: dict[str, list[np.ndarray]] = defaultdict(list)
     for epoch in range(1, setting.epochs + 1):
         training.run_epoch()
-        for split, evaluate in evaluators.items():
-            evaluation = evaluate()
-            assert evaluation.accuracy is not None
-            measured[f"{split}_loss"].append(evaluation.loss.cpu().numpy())
-            measured[f"{split}_accuracy"].append(evaluation.accuracy.cpu().numpy())
+        for name, values in evaluate(whole_sets).items():
+            measured[name].append(values)
         context.progress(epoch / setting.epochs)
-    diverged = training.diverged_at.cpu().numpy()
     per_seed = {
-        "parameters": np.full(len(seeds), float(population.size)),
-        "diverged_at": np.where(diverged < 0, np.nan, diverged),
+        "parameters": np.full(len(seeds), float(training.population.size)),
+        "diverged_at": diverged_at(training),
     }
     return xr.Dataset(
         {name: (("seed", "epoch"), np.stack(values, axis=1), ATTRIBUTES[name]) for name, values in measured.items()}
@@ -133,19 +134,9 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     )
 
 
-ATTRIBUTES = {
-    "train_loss": {"long_name": "cross entropy on all training images", "units": "nat"},
-    "train_accuracy": {"long_name": "share of training images classified right"},
-    "test_loss": {"long_name": "cross entropy on all test images", "units": "nat"},
-    "test_accuracy": {"long_name": "share of test images classified right"},
-    "parameters": {"long_name": "weights and biases"},
-    "diverged_at": {"long_name": "first step whose loss is not finite; not-a-number if none"},
-}
-
 DEFINITIONS = {
-    "Training loss": "mean cross entropy over the whole training set, in nats, with the parameters that the "
-    "network has at the end of the epoch; not the average over the batches of the epoch.",
-    "Accuracy": "share of images whose largest output is at the true class.",
+    "Loss": LOSS_DEFINITION,
+    "Accuracy": ACCURACY_DEFINITION,
     "Last epochs": f"the last {LAST_EPOCHS} epochs, or all where there are fewer.",
     "Relative change": "slope of a straight line through the logarithm of the training loss over the last epochs, "
     "times their number; the spread is the standard deviation around that line.",

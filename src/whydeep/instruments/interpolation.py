@@ -86,7 +86,7 @@ def loss_barrier(alphas: ArrayLike, losses: Tensor) -> Tensor:
     >>> loss_barrier([0, 0.5, 1], torch.tensor([1.0, 4.0, 3.0]))
     tensor(2.)
     """
-    along = torch.as_tensor(np.asarray(alphas, dtype=float)).to(losses)
+    along = torch.tensor(np.array(alphas, dtype=float)).to(losses)
     if along.ndim != 1 or losses.shape[-1:] != along.shape:
         raise SettingError(f"losses must be [..., {along.numel()}], one for each alpha, not {tuple(losses.shape)}")
     ends = [torch.nonzero(along == end).flatten() for end in (0, 1)]

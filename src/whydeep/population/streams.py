@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["data", "init", "order", "labels", "null"]
+Purpose = Literal["data", "init", "order", "labels", "null", "probe"]
 
 
 @dataclass(frozen=True)

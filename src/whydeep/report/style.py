@@ -32,6 +32,11 @@ MOST_POINTS = 700
 NETWORK_COLOURS = {"shallow": BLUE, "medium": VERMILION, "deep": GREEN}
 NETWORK_LINES = {"shallow": LINE_STYLES[0], "medium": LINE_STYLES[1], "deep": LINE_STYLES[2]}
 
+SPLIT_STYLES: dict[str, tuple[str, str, LineStyle]] = {
+    "train": ("training images", BLUE, LINE_STYLES[0]),
+    "test": ("test images", VERMILION, LINE_STYLES[1]),
+}
+
 _STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -83,8 +88,11 @@ def draw_band(
     line: LineStyle = "-",
     log: bool = False,
     markers: bool = False,
+    seeds: bool = False,
 ) -> None:
     """Draw the mean over seeds of values [seed, point], with its 95 % interval as a band.
+
+    With `markers` the points are marked, with `seeds` every seed's own are as well.
 
     With `log` both are computed on the logarithm (geometric mean), as for losses. Long curves are thinned
     to every k-th point, at most `MOST_POINTS`: more than a screen can show only makes files large.
@@ -93,6 +101,9 @@ def draw_band(
     x = np.asarray(x)[thin]
     low, mean, high = interval_band(np.asarray(values)[:, thin], log=log)
     axes.plot(x, mean, color=colour, linestyle=line, label=label, marker="o" if markers else None, markersize=4)
+    if seeds:
+        for one in np.asarray(values)[:, thin]:
+            axes.plot(x, one, ".", color=colour, alpha=0.45, markersize=4, markeredgewidth=0)
     if np.isfinite(low).any():
         axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
 

@@ -1,0 +1,30 @@
+"""Rank correlation along a dimension."""
+
+import numpy as np
+import xarray as xr
+from scipy.stats import spearmanr
+
+
+def rank_correlation(first: xr.DataArray, second: xr.DataArray, dim: str) -> xr.DataArray:
+    """Spearman's rank correlation of two quantities along a dimension, ties ranked by their mean (Spearman 1904).
+
+    Pairs that are not finite are left out. Where fewer than three are left, or all values of one quantity are equal,
+    there is no correlation: not-a-number.
+
+    Args:
+        first, second: with the dimension; the others are broadcast, and remain.
+
+    >>> sizes = xr.DataArray([1.0, 2.0, 3.0], dims="size")
+    >>> losses = xr.DataArray([[0.5, 0.4, 0.1], [0.5, 0.1, 0.4]], dims=("seed", "size"))
+    >>> rank_correlation(losses, sizes, "size").values
+    array([-1. , -0.5])
+    """
+
+    def correlation(x: np.ndarray, y: np.ndarray) -> float:
+        known = np.isfinite(x) & np.isfinite(y)
+        x, y = x[known], y[known]
+        if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+            return np.nan
+        return float(spearmanr(x, y).statistic)
+
+    return xr.apply_ufunc(correlation, first, second, input_core_dims=[[dim], [dim]], vectorize=True)

@@ -1,0 +1,274 @@
+"""E8. Generalization: the loss on the line through two solutions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MatplotlibFigure
+
+from whydeep.claims import Claim, Test, mean_interval
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
+from whydeep.experiments.image_training import (
+    ACCURACY_DEFINITION,
+    ATTRIBUTES,
+    LOSS_DEFINITION,
+    diverged_at,
+    evaluate,
+    evaluators,
+    image_counts,
+    load_samples,
+    start_training,
+    training_and_evaluation_seconds,
+)
+from whydeep.instruments import interpolate, loss_barrier
+from whydeep.population import Stream
+from whydeep.population.streams import Purpose
+from whydeep.report.style import GREY, SPLIT_STYLES, draw_band, frame, new_figure
+from whydeep.runs import Context
+
+NAME = "interpolation"
+
+# ---------------------------------------------------------------------------------------------------------
+# Design
+
+HIDDEN = (30,)  # for images of 28 x 28 in ten classes: 23,860 parameters
+LEARNING_RATES = (0.001, 0.01)
+INITIALISATIONS = ("different", "shared")
+ALPHAS = np.round(np.linspace(-1, 2, 61), 2)
+EPOCHS = {"smoke": 1, "quick": 3, "full": 10}
+TRAIN_IMAGES = {"smoke": 500, "quick": 60_000, "full": 60_000}
+TEST_IMAGES = {"smoke": 300, "quick": 10_000, "full": 10_000}
+EVALUATED_IMAGES = {"smoke": 500, "quick": 10_000, "full": 60_000}
+"""Training images on which the networks of the line are evaluated."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Two networks that differ in their learning rate, from different and from the same initial weights."""
+
+    widths: tuple[int, ...]
+    learning_rates: tuple[float, float]
+    epochs: int
+    train_images: int
+    test_images: int
+    evaluated_images: int
+    batch_size: int
+
+    @property
+    def name(self) -> str:
+        """The two networks."""
+        return "two learning rates"
+
+    @property
+    def coordinates(self) -> dict[str, str | float]:
+        """All that varies is measured together."""
+        return {}
+
+    @property
+    def cost(self) -> float:
+        """Predicted seconds for one seed on one core."""
+        evaluated = len(INITIALISATIONS) * len(ALPHAS) * (self.evaluated_images + self.test_images) / 1000
+        training = training_and_evaluation_seconds(self.widths, self.batch_size, self.train_images, self.epochs)
+        return 3 * training + training_seconds(self.widths, 1000, evaluated) / 3
+
+
+def settings(plan: Plan) -> tuple[Setting, ...]:
+    """The course report's two networks."""
+    train_images, test_images = image_counts(plan, TRAIN_IMAGES, TEST_IMAGES)
+    return (
+        Setting(
+            widths=(plan.features, *HIDDEN, plan.classes),
+            learning_rates=LEARNING_RATES,
+            epochs=EPOCHS[plan.scale],
+            train_images=train_images,
+            test_images=test_images,
+            evaluated_images=min(train_images, EVALUATED_IMAGES[plan.scale]),
+            batch_size=min(25, train_images),
+        ),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Measurement
+
+
+def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Dataset:
+    """Train three networks per seed: the first, the second from other initial weights, the second from the same."""
+    samples = load_samples(context, setting.train_images, setting.test_images)
+
+    def streams(network: str, purpose: Purpose) -> list[Stream]:
+        return [Stream(context.root_seed, NAME, network, seed, purpose) for seed in seeds]
+
+    n, (first_rate, second_rate) = len(seeds), setting.learning_rates
+    training = start_training(
+        context,
+        setting.widths,
+        samples["train"],
+        inits=[*streams("first", "init"), *streams("second", "init"), *streams("first", "init")],
+        orders=[*streams("first", "order"), *streams("second", "order"), *streams("second", "order")],
+        batch_size=setting.batch_size,
+        learning_rate=[first_rate] * n + [second_rate] * 2 * n,
+    )
+    for epoch in range(1, setting.epochs + 1):
+        training.run_epoch()
+        context.progress(0.7 * epoch / setting.epochs)
+    networks = training.population.select(range(n)), training.population.select(range(n, 3 * n))
+    lines = []
+    for number in range(len(INITIALISATIONS)):
+        second = networks[1].select(range(number * n, (number + 1) * n))
+        line = interpolate(networks[0], second, ALPHAS)
+        evaluated = load_samples(context, setting.evaluated_images, setting.test_images)
+        measured = evaluate(evaluators(line, evaluated))
+        lines.append({name: values.reshape(n, len(ALPHAS)) for name, values in measured.items()})
+        context.progress(0.7 + 0.3 * (number + 1) / len(INITIALISATIONS))
+    curves = {name: np.stack([one[name] for one in lines], axis=1) for name in lines[0]}
+    diverged = diverged_at(training).reshape(3, n)
+    per_seed = {
+        "parameters": np.full(n, float(training.population.size)),
+        "diverged_at": np.fmin.reduce(diverged),  # the first of the three networks
+    }
+    results = xr.Dataset(
+        {name: (("seed", "initialisation", "alpha"), values, ATTRIBUTES[name]) for name, values in curves.items()}
+        | {name: ("seed", values, ATTRIBUTES[name]) for name, values in per_seed.items()},
+        coords={"seed": list(seeds), "initialisation": list(INITIALISATIONS), "alpha": ALPHAS},
+    )
+    results["train_loss"].attrs["long_name"] = f"cross entropy on {setting.evaluated_images:,} training images"
+    return results
+
+
+DEFINITIONS = {
+    "Line": "networks whose weights and biases are (1 - alpha) times those of the first, learning rate "
+    f"{LEARNING_RATES[0]}, plus alpha times those of the second, learning rate {LEARNING_RATES[1]}.",
+    "Initialisation": "different: the two networks start from weights of their own. Shared: from the same weights. "
+    "Each sees the images in an order of its own.",
+    "Loss": LOSS_DEFINITION,
+    "Accuracy": ACCURACY_DEFINITION,
+    "Barrier": "the greatest distance, over alpha from 0 to 1, of the loss above the straight line between its values "
+    "at 0 and 1; it is 0 where the loss is nowhere above.",
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Claims
+
+
+def barriers(results: xr.Dataset, split: str) -> xr.DataArray:
+    """Loss barrier of each seed [..., seed]."""
+    loss = results[f"{split}_loss"].transpose(..., "alpha")
+    height = loss_barrier(loss.alpha.values, torch.from_numpy(loss.values)).numpy()
+    return xr.DataArray(height, {name: loss[name] for name in loss.dims[:-1]}, loss.dims[:-1])
+
+
+def _accuracies(results: xr.Dataset) -> xr.DataArray:
+    """Accuracies along the line between networks from different initial weights [images, seed, alpha]."""
+    labels = xr.DataArray(["training images", "test images"], dims="images", name="images")
+    one = results.sel(initialisation="different", drop=True)
+    return xr.concat([one.train_accuracy, one.test_accuracy], dim=labels)
+
+
+def _best_elsewhere(results: xr.Dataset) -> xr.DataArray:
+    """How far the best accuracy elsewhere is above the lower one of the two ends [images, seed]."""
+    accuracy = _accuracies(results)
+    ends = accuracy.alpha.isin([0, 1])
+    return accuracy.where(~ends).max("alpha") - accuracy.where(ends).min("alpha")
+
+
+CLAIMS = (
+    Claim(
+        "C20",
+        "Accuracy peaks at alpha 0 and 1, and is poorer elsewhere.",
+        (
+            Test(
+                "best accuracy at any other alpha in [-1, 2], minus that of the poorer end; different initial weights",
+                _best_elsewhere,
+                high=0.002,
+            ),
+        ),
+    ),
+)
+
+# ---------------------------------------------------------------------------------------------------------
+# Figures and tables
+
+
+def figures(results: xr.Dataset) -> tuple[Figure, ...]:
+    """Loss and accuracy along the line."""
+    n, data = results.sizes["seed"], results.attrs["dataset"]
+    return (
+        Figure(
+            "figure-15",
+            f"Figure 15. On the line through two solutions, {data}",
+            "Cross entropy (logarithmic axis, geometric mean) and accuracy at 61 points of the line, from alpha = -1 to "
+            f"2: mean over n = {n} seeds with its 95 % interval (t). The trained networks are at the vertical lines. "
+            "Look for a barrier between them, and whether it is lower on the right, where both started from the same "
+            "weights.",
+            "Four line charts against alpha: loss above, accuracy below; different initial weights left, shared right.",
+            lambda: _draw(results),
+        ),
+    )
+
+
+def _draw(results: xr.Dataset) -> MatplotlibFigure:
+    figure = new_figure(9.6, 6.4)
+    panels = figure.subplots(2, 2, sharex=True, sharey="row")
+    for column, initialisation in enumerate(INITIALISATIONS):
+        one = results.sel(initialisation=initialisation)
+        for row, quantity in enumerate(("loss", "accuracy")):
+            _draw_line(panels[row, column], one, quantity)
+        panels[0, column].set_title(f"{initialisation} initial weights")
+        panels[1, column].set_xlabel("alpha")
+    for row, quantity in enumerate(("loss", "accuracy")):
+        frame(panels[row, 0], np.stack([results[f"{s}_{quantity}"] for s in SPLIT_STYLES]), log=quantity == "loss")
+    panels[0, 0].set(yscale="log", ylabel="cross entropy (nat)")
+    panels[1, 0].set_ylabel(f"accuracy, {results.attrs['dataset']}")
+    panels[1, 0].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+    for formatter in (panels[0, 0].yaxis.set_major_formatter, panels[0, 0].yaxis.set_minor_formatter):
+        formatter(lambda value, _: f"{value:g}")
+    panels[0, 0].legend()
+    return figure
+
+
+def _draw_line(axes: Axes, results: xr.Dataset, quantity: str) -> None:
+    for split, (label, colour, line) in SPLIT_STYLES.items():
+        values = results[f"{split}_{quantity}"].transpose("seed", "alpha").values
+        draw_band(axes, ALPHAS, values, label=label, colour=colour, line=line, log=quantity == "loss")
+    for end in (0, 1):
+        axes.axvline(end, color=GREY, linewidth=1, linestyle="--")
+
+
+def tables(results: xr.Dataset) -> tuple[Table, ...]:
+    """Both ends, the worst point between them and the barrier, for both initialisations."""
+    between = results.sel(alpha=slice(0, 1))
+    rows = tuple(
+        (
+            f"{initialisation}, {label}",
+            *(str(mean_interval(one[f"{split}_loss"].sel(alpha=alpha), log=True)) for alpha in (0, 1)),
+            str(mean_interval(barriers(one, split))),
+            *(str(mean_interval(one[f"{split}_accuracy"].sel(alpha=alpha))) for alpha in (0, 1)),
+            str(mean_interval(between.sel(initialisation=initialisation)[f"{split}_accuracy"].min("alpha"))),
+        )
+        for initialisation in INITIALISATIONS
+        for one in [results.sel(initialisation=initialisation)]
+        for split, (label, _, _) in SPLIT_STYLES.items()
+    )
+    header = (
+        *("initial weights", "loss at 0", "loss at 1", "barrier"),
+        *("accuracy at 0", "accuracy at 1", "lowest accuracy between"),
+    )
+    caption = f"Mean over n = {results.sizes['seed']} seeds with 95 % interval (losses at the ends: geometric mean)"
+    return (Table(caption, header, rows),)
+
+
+EXPERIMENT = Experiment(
+    name=NAME,
+    title="E8. Interpolation",
+    question="Does a barrier lie between two networks that were trained with different learning rates?",
+    uses_images=True,
+    settings=settings,
+    measure=measure,
+    definitions=DEFINITIONS,
+    claims=CLAIMS,
+    figures=figures,
+    tables=tables,
+)

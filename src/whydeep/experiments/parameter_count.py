@@ -1,0 +1,252 @@
+"""E7. Generalization: loss and accuracy against the number of parameters."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure as MatplotlibFigure
+
+from whydeep.claims import Claim, Test, mean_interval, rank_correlation
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
+from whydeep.experiments.image_training import (
+    ACCURACY_DEFINITION,
+    ATTRIBUTES,
+    LOSS_DEFINITION,
+    diverged_at,
+    evaluate,
+    evaluators,
+    image_counts,
+    load_samples,
+    start_training,
+    training_and_evaluation_seconds,
+)
+from whydeep.population import Stream
+from whydeep.report.style import SPLIT_STYLES, draw_band, frame, new_figure
+from whydeep.runs import Context
+
+NAME = "parameter-count"
+
+# ---------------------------------------------------------------------------------------------------------
+# Design
+
+HIDDEN = (  # for images of 28 x 28 in ten classes: 4,000 to 950,000 parameters
+    *((2, 5), (4, 8), (10, 20), (20, 30), (50, 25)),
+    *((100, 50), (200, 100), (400, 200), (600, 300), (800, 400)),
+)
+ENOUGH, MOST = "200-100", "800-400"
+EPOCHS = {"smoke": 1, "quick": 8, "full": 70}
+TRAIN_IMAGES = {"smoke": 500, "quick": 12_000, "full": 60_000}
+TEST_IMAGES = {"smoke": 1000, "quick": 10_000, "full": 10_000}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One network with two hidden layers."""
+
+    hidden: str
+    widths: tuple[int, ...]
+    epochs: int
+    train_images: int
+    test_images: int
+    batch_size: int
+    learning_rate: float = 1e-3
+
+    @property
+    def name(self) -> str:
+        """Widths of its hidden layers."""
+        return self.hidden
+
+    @property
+    def coordinates(self) -> dict[str, str | float]:
+        """Where it lies in the results."""
+        return {"hidden": self.hidden}
+
+    @property
+    def cost(self) -> float:
+        """Predicted seconds for one seed on one core."""
+        return training_and_evaluation_seconds(self.widths, self.batch_size, self.train_images, self.epochs)
+
+
+def settings(plan: Plan) -> tuple[Setting, ...]:
+    """The course report's ten networks."""
+    train_images, test_images = image_counts(plan, TRAIN_IMAGES, TEST_IMAGES)
+    return tuple(
+        Setting(
+            hidden="-".join(map(str, hidden)),
+            widths=(plan.features, *hidden, plan.classes),
+            epochs=EPOCHS[plan.scale],
+            train_images=train_images,
+            test_images=test_images,
+            batch_size=min(50, train_images),
+        )
+        for hidden in HIDDEN
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Measurement
+
+
+def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Dataset:
+    """Train one network per seed, and evaluate it on all images at the end."""
+    samples = load_samples(context, setting.train_images, setting.test_images)
+    training = start_training(
+        context,
+        setting.widths,
+        samples["train"],
+        inits=[Stream(context.root_seed, NAME, setting.name, seed, "init") for seed in seeds],
+        orders=[Stream(context.root_seed, NAME, "", seed, "order") for seed in seeds],  # shared by networks
+        batch_size=setting.batch_size,
+        learning_rate=setting.learning_rate,
+    )
+    for epoch in range(1, setting.epochs + 1):
+        training.run_epoch()
+        context.progress(epoch / setting.epochs)
+    measured = evaluate(evaluators(training.population, samples)) | {
+        "parameters": np.full(len(seeds), float(training.population.size)),
+        "diverged_at": diverged_at(training),
+    }
+    return xr.Dataset(
+        {name: ("seed", values, ATTRIBUTES[name]) for name, values in measured.items()}, coords={"seed": list(seeds)}
+    )
+
+
+DEFINITIONS = {
+    "Parameters": "weights and biases of all layers.",
+    "Loss": LOSS_DEFINITION,
+    "Accuracy": ACCURACY_DEFINITION,
+    "Gap": "training minus test accuracy.",
+    "Rank correlation": "Spearman's, over the ten networks of one seed.",
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Claims
+
+
+def _splits(results: xr.Dataset, quantity: str) -> xr.DataArray:
+    """Put a quantity on training and on test images side by side [images, hidden, seed]."""
+    labels = xr.DataArray(["training images", "test images"], dims="images", name="images")
+    return xr.concat([results[f"train_{quantity}"], results[f"test_{quantity}"]], dim=labels)
+
+
+CLAIMS = (
+    Claim(
+        "C17",
+        "The more parameters, the better accuracy and loss.",
+        (
+            Test(
+                "rank correlation of accuracy with the number of parameters",
+                lambda r: rank_correlation(_splits(r, "accuracy"), r.parameters, "hidden"),
+                low=0,
+            ),
+            Test(
+                "rank correlation of loss with the number of parameters",
+                lambda r: rank_correlation(_splits(r, "loss"), r.parameters, "hidden"),
+                high=0,
+            ),
+        ),
+    ),
+    Claim(
+        "C18",
+        "There is little gain past about 200,000 parameters.",
+        (
+            Test(
+                f"test accuracy of {MOST} minus that of {ENOUGH}",
+                lambda r: r.test_accuracy.sel(hidden=MOST, drop=True) - r.test_accuracy.sel(hidden=ENOUGH, drop=True),
+                low=-0.005,
+                high=0.005,
+            ),
+        ),
+    ),
+    Claim(
+        "C19",
+        "The gap between training and test accuracy never closes.",
+        (Test("training minus test accuracy", lambda r: r.train_accuracy - r.test_accuracy, low=0),),
+    ),
+)
+
+# ---------------------------------------------------------------------------------------------------------
+# Figures and tables
+
+
+def figures(results: xr.Dataset) -> tuple[Figure, ...]:
+    """Loss and accuracy against the number of parameters."""
+    n, data = results.sizes["seed"], results.attrs["dataset"]
+    return (
+        Figure(
+            "figure-13",
+            f"Figure 13. Loss against the number of parameters, {data}",
+            f"Final cross entropy of ten networks with two hidden layers: geometric mean over n = {n} seeds with its "
+            "95 % interval (t on the logarithm), and every seed as a dot. Look at where the test loss stops falling, "
+            "and how far the training loss goes below it.",
+            "Line chart of final training and test loss against the number of parameters, both axes logarithmic.",
+            lambda: _draw(results, "loss"),
+        ),
+        Figure(
+            "figure-14",
+            f"Figure 14. Accuracy against the number of parameters, {data}",
+            f"Final accuracy of the same networks: mean over n = {n} seeds with its 95 % interval (t), and every seed "
+            "as a dot. Look at the gap between the curves, and at how little is gained on the right.",
+            "Line chart of final training and test accuracy against the number of parameters, logarithmic axis.",
+            lambda: _draw(results, "accuracy"),
+        ),
+    )
+
+
+def _draw(results: xr.Dataset, quantity: str) -> MatplotlibFigure:
+    log = quantity == "loss"
+    parameters = results.parameters.max("seed").values
+    figure = new_figure()
+    axes = figure.subplots()
+    for split, (label, colour, line) in SPLIT_STYLES.items():
+        values = results[f"{split}_{quantity}"].transpose("seed", "hidden").values
+        draw_band(axes, parameters, values, label=label, colour=colour, line=line, log=log, markers=True, seeds=True)
+    frame(axes, _splits(results, quantity), log=log)
+    axes.set(xscale="log", xlabel="parameters", title=f"{results.attrs['dataset']}, two hidden layers")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    if log:
+        axes.set(yscale="log", ylabel="cross entropy (nat)")
+        for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            formatter(lambda value, _: f"{value:g}")
+    else:
+        axes.set_ylabel("accuracy")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+    axes.legend()
+    return figure
+
+
+def tables(results: xr.Dataset) -> tuple[Table, ...]:
+    """Numbers behind the figures, one row per network."""
+    rows = tuple(
+        (
+            hidden,
+            f"{int(one.parameters.max()):,}",
+            str(mean_interval(one.train_loss, log=True)),
+            str(mean_interval(one.test_loss, log=True)),
+            str(mean_interval(one.train_accuracy)),
+            str(mean_interval(one.test_accuracy)),
+            str(mean_interval(one.train_accuracy - one.test_accuracy)),
+        )
+        for hidden in results.hidden.values.tolist()
+        for one in [results.sel(hidden=hidden)]
+    )
+    header = (
+        *("hidden layers", "parameters", "training loss", "test loss"),
+        *("training accuracy", "test accuracy", "gap"),
+    )
+    caption = f"Final values: mean over n = {results.sizes['seed']} seeds with 95 % interval (losses: geometric mean)"
+    return (Table(caption, header, rows),)
+
+
+EXPERIMENT = Experiment(
+    name=NAME,
+    title="E7. Parameter count",
+    question="Do networks with more parameters than they need generalise worse?",
+    uses_images=True,
+    settings=settings,
+    measure=measure,
+    definitions=DEFINITIONS,
+    claims=CLAIMS,
+    figures=figures,
+    tables=tables,
+)
