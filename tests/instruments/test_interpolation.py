@@ -1,4 +1,4 @@
-"""The line between two networks: its ends are theirs bit for bit; the barrier; and accuracies of a landscape."""
+"""The line between two networks: its ends are theirs bit for bit; the barrier."""
 
 import copy
 
@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
 
 from whydeep.errors import SettingError
 from whydeep.instruments import Landscape, interpolate, loss_barrier
@@ -18,7 +17,6 @@ from whydeep.networks import MLP
 from whydeep.population import CrossEntropy, Evaluator, MeanSquaredError, Population, Samples
 
 ALPHAS = [2.0, 0.0, 0.25, -1.5, 1.0, 0.8]  # unordered, and outside [0, 1]
-ENGINES = ("closed-form", "vmap", "one-by-one")
 
 
 def another(module, seed=7):
@@ -124,9 +122,10 @@ def test_a_diverged_network_leaves_the_other_end_alone():
     first, second = mlp(0), mlp(1)
     with torch.no_grad():
         second.linear1.weight[0, 0], second.linear1.weight[0, 1] = torch.inf, torch.nan
-    line = interpolate(first, second, [0, 1])
-    assert same(line.member(0), first)
-    assert line.vectors()[1].isfinite().sum() == line.size - 2
+    for ends, alpha in (((first, second), 0), ((second, first), 1)):
+        line = interpolate(*ends, [alpha, 1 - alpha])
+        assert same(line.member(0), first)
+        assert line.vectors()[1].isfinite().sum() == line.size - 2
 
 
 @pytest.mark.parametrize("name", ["convolution", "frozen"])
@@ -194,7 +193,10 @@ def test_a_slope_is_no_barrier_by_the_line_and_is_one_by_the_mean_of_the_ends():
 @given(st.lists(st.tuples(st.floats(-2, 3), st.floats(-9, 9), st.floats(-9, 9)), max_size=8), st.data())
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_the_barrier_is_the_highest_point_above_the_line_in_any_order(others, data):
-    ends = [(0.0, *data.draw(st.tuples(*[st.floats(-9, 9)] * 2))), (1.0, *data.draw(st.tuples(*[st.floats(-9, 9)] * 2)))]
+    ends = [
+        (0.0, *data.draw(st.tuples(*[st.floats(-9, 9)] * 2))),
+        (1.0, *data.draw(st.tuples(*[st.floats(-9, 9)] * 2))),
+    ]
     along, *rows = zip(*data.draw(st.permutations([*ends, *others])), strict=True)
     found = loss_barrier(along, torch.tensor(rows, dtype=torch.float64))
     for row, barrier in zip(rows, found, strict=True):
@@ -206,39 +208,6 @@ def test_the_barrier_is_the_highest_point_above_the_line_in_any_order(others, da
 
 def test_what_lies_beyond_the_ends_does_not_count():
     assert loss_barrier([-1, 0, 0.5, 1, 2], torch.tensor([99.0, 1, 2, 1, 99])).item() == 1
-
-
-# -- accuracies ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "engine"),
-    [(n, e) for n in ("mlp relu", "convolution", "words", "attention") for e in ("auto", *ENGINES)
-     if e != "closed-form" or n == "mlp relu"],
-)  # fmt: skip
-def test_accuracies_equal_a_plain_loop(name, engine):
-    """In batches of different sizes, of which the mean of the batches' accuracies is another number."""
-    case = CASES[name]()
-    module = case.module.eval()
-    loader = DataLoader(TensorDataset(*case.data), batch_size=5)
-    right = [(module(x).argmax(1) == y).double() for x, y in loader]
-    found = Landscape(case.module, loader, case.objective, engine=engine).accuracies()
-    assert found.tolist() == pytest.approx([torch.cat(right).mean().item()], rel=1e-14)
-    assert found.item() != pytest.approx(torch.stack([part.mean() for part in right]).mean().item(), abs=1e-3)
-
-
-@pytest.mark.parametrize("engine", ["auto", *ENGINES])
-def test_accuracies_of_members_with_their_own_targets_and_of_points(engine):
-    modules, inputs, targets = [mlp(seed) for seed in range(3)], normal(31, FEATURES), integers(CLASSES, 3, 31)
-    samples = Samples(inputs, targets, own_targets=True)
-    landscape = Landscape(Population(modules), samples, functional.cross_entropy, engine=engine, samples_at_once=7)
-    expected = [(module(inputs).argmax(1) == own).double().mean() for module, own in zip(modules, targets, strict=True)]
-    torch.testing.assert_close(landscape.accuracies(), torch.stack(expected))
-    evaluated = Evaluator(Population(modules), samples, CrossEntropy())()
-    torch.testing.assert_close(landscape.accuracies(), evaluated.accuracy)
-    alone = Landscape(modules[0], (inputs, targets[2]), functional.cross_entropy, engine=engine)
-    points = torch.cat([landscape.points()[2:], alone.points()])
-    torch.testing.assert_close(alone.accuracies(points)[0], expected[2])
 
 
 # -- errors -------------------------------------------------------------------------------------------------------
@@ -265,14 +234,6 @@ ERRORS = {
     "lengths": (
         lambda: loss_barrier([0, 1], torch.zeros(2, 3)),
         r"losses must be \[..., 2\], one for each alpha, not \(2, 3\)",
-    ),
-    "values": (
-        lambda: Landscape(mlp(), (normal(5, 3), normal(5, CLASSES)), functional.mse_loss).accuracies(),
-        "accuracy needs one class number for each sample, and these targets are something else",
-    ),
-    "probabilities": (
-        lambda: Landscape(mlp(), (normal(5, 3), normal(5, CLASSES).softmax(1)), CrossEntropy()).accuracies(),
-        "accuracy needs one class number for each sample",
     ),
 }  # fmt: skip
 

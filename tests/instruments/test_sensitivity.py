@@ -64,8 +64,8 @@ def test_the_closed_form_for_any_network_and_any_blocks(data):
     draw, small = data.draw, st.integers(1, 5)
     widths = (draw(small), *draw(st.lists(small, max_size=3)), draw(small))
     samples, points = draw(st.integers(1, 6)), draw(st.integers(1, 3))
-    modules = [seeded(lambda: MLP(widths, activation), seed) for activation in [draw(st.sampled_from([*ACTIVATIONS]))]
-               for seed in range(points)]  # fmt: skip
+    activation = draw(st.sampled_from([*ACTIVATIONS]))
+    modules = [seeded(lambda: MLP(widths, activation), seed) for seed in range(points)]
     targets, loss = draw(st.sampled_from([
         (integers(widths[-1], samples), functional.cross_entropy),
         (normal(samples, widths[-1], seed=5), functional.mse_loss),

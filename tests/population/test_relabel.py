@@ -46,7 +46,10 @@ def started(targets, engine, batch_size, *, own=False, dtype=torch.float64, netw
 
 def plain(member, schedule, batch_size):
     """An ordinary loop over targets [sample, ...], one set for each step: the losses, and the parameters at the end."""
-    module, inputs = initial_module(build, streams("init", MEMBERS)[member], torch.float64), random(SAMPLES, FEATURES, seed=1)
+    module, inputs = (
+        initial_module(build, streams("init", MEMBERS)[member], torch.float64),
+        random(SAMPLES, FEATURES, seed=1),
+    )
     optimizer, order, history = torch.optim.Adam(module.parameters(), lr=0.01), streams("order", MEMBERS)[member], []
     size = batch_size or SAMPLES
     for step, targets in enumerate(schedule):

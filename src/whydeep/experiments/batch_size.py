@@ -34,7 +34,9 @@ from whydeep.report.style import (
     LineStyle,
     draw_band,
     frame,
+    log_scale,
     new_figure,
+    percent_scale,
 )
 from whydeep.runs import Context
 
@@ -48,7 +50,7 @@ BATCH_SIZES = (5, 25, 125, 500, 1500)
 BEST = (125, 500)  # of these sizes, those that the course report calls best
 EPSILONS = (1e-3, 5e-4)
 SUBSPACES = {"full space": None, "random subspace": 100}
-EPOCHS = {"smoke": 1, "quick": 8, "full": 40}
+EPOCHS = {"smoke": 1, "quick": 5, "full": 40}
 TRAIN_IMAGES = {"smoke": 1500, "quick": 60_000, "full": 60_000}
 TEST_IMAGES = {"smoke": 300, "quick": 10_000, "full": 10_000}
 SHARPNESS_IMAGES = {"smoke": 200, "quick": 2000, "full": 10_000}
@@ -257,14 +259,14 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
     """Accuracy and loss beside the sensitivity; sharpness."""
     n, data = results.sizes["seed"], results.attrs["dataset"]
     band = f"mean over n = {n} seeds with its 95 % interval (t), and every seed as a dot"
-    norms = "Right: norms of the derivatives of loss and of outputs by one test image (geometric means)."
+    norms = "Middle and right: norms of the derivatives of loss and of outputs by one test image (geometric means)."
     return (
         Figure(
             "figure-16",
             f"Figure 16. Accuracy and sensitivity against the batch size, {data}",
             f"Left: final accuracy, {band}. {norms} Look at whether sensitivity falls to the right, and whether "
             "accuracy has its peak in the middle. All sizes were trained for as many epochs.",
-            "Two line charts against the batch size: accuracy on both splits, and two norms of input derivatives.",
+            "Three line charts against the batch size: accuracy on both splits, and two norms of input derivatives.",
             lambda: _draw_with_sensitivity(results, "accuracy"),
         ),
         Figure(
@@ -272,7 +274,7 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
             f"Figure 17. Loss and sensitivity against the batch size, {data}",
             f"Left: final cross entropy, geometric {band}. {norms} Look at where the test loss is lowest, and how far "
             "the training loss is below it.",
-            "Two line charts against the batch size: loss on both splits, and two norms of input derivatives.",
+            "Three line charts against the batch size: loss on both splits, and two norms of input derivatives.",
             lambda: _draw_with_sensitivity(results, "loss"),
         ),
         Figure(
@@ -295,31 +297,28 @@ def _draw(axes: Axes, values: xr.DataArray, label: str, colour: str, line: LineS
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _plain_numbers(axes: Axes) -> None:
-    axes.set_yscale("log")
-    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        formatter(lambda value, _: f"{value:g}")
-
-
 def _draw_with_sensitivity(results: xr.Dataset, quantity: str) -> MatplotlibFigure:
     log = quantity == "loss"
-    figure = new_figure(9.6, 4.2)
-    left, right = figure.subplots(1, 2)
+    figure = new_figure(11, 4)
+    left, middle, right = figure.subplots(1, 3)
     for split, (label, colour, line) in SPLIT_STYLES.items():
         _draw(left, results[f"{split}_{quantity}"], label, colour, line, log=log)
     frame(left, np.stack([results[f"{split}_{quantity}"] for split in SPLIT_STYLES]), log=log)
-    _draw(right, results.sensitivity, "gradient of the loss (sensitivity)", GREEN, LINE_STYLES[0], log=True)
-    _draw(right, results.jacobian_norm, "Jacobian of the outputs", PURPLE, LINE_STYLES[1], log=True)
-    _plain_numbers(right)
     if log:
-        _plain_numbers(left)
-        left.set_ylabel(f"cross entropy (nat), {results.attrs['dataset']}")
+        log_scale(left)
     else:
-        left.set_ylabel(f"accuracy, {results.attrs['dataset']}")
-        left.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
-    right.set_ylabel("norm of the derivative by the image")
+        percent_scale(left)
+    left.set_ylabel(f"{'cross entropy (nat)' if log else 'accuracy'}, {results.attrs['dataset']}")
     left.legend()
-    right.legend()
+    for axes, norms, title, colour in (
+        (middle, results.sensitivity, "sensitivity: gradient of the loss", GREEN),
+        (right, results.jacobian_norm, "Jacobian of the outputs", PURPLE),
+    ):
+        _draw(axes, norms, title, colour, LINE_STYLES[0], log=True)
+        frame(axes, norms, log=True)
+        log_scale(axes)
+        axes.set_title(title, fontsize=10)
+    middle.set_ylabel("norm of the derivative by the image")
     return figure
 
 
@@ -330,7 +329,8 @@ def _draw_sharpness(results: xr.Dataset) -> MatplotlibFigure:
         for epsilon, colour, line in zip(EPSILONS, (BLUE, VERMILION), LINE_STYLES, strict=False):
             values = results.sharpness.sel(space=space, epsilon=epsilon)
             _draw(axes, values, f"epsilon = {epsilon:g}", colour, line, log=True)
-        _plain_numbers(axes)
+        frame(axes, results.sharpness.sel(space=space), log=True)
+        log_scale(axes)
         axes.set_title(space)
     panels[0].set_ylabel("sharpness (%)")
     panels[0].legend()

@@ -25,7 +25,7 @@ from whydeep.experiments.image_training import (
 )
 from whydeep.networks import parameter_count, widths_for_budget
 from whydeep.population import Stream
-from whydeep.report.style import NETWORK_COLOURS, NETWORK_LINES, draw_band, frame, new_figure
+from whydeep.report.style import NETWORK_COLOURS, NETWORK_LINES, draw_band, frame, log_scale, new_figure, percent_scale
 from whydeep.runs import Context
 
 NAME = "image-classification"
@@ -274,9 +274,8 @@ def _draw_learning_curves(results: xr.Dataset) -> MatplotlibFigure:
     axes = figure.subplots()
     _draw_curves(axes, results, "train_loss", log=True)
     frame(axes, results.train_loss, log=True)
-    axes.set(yscale="log", ylabel="training loss (cross entropy, nat)", title=results.attrs["dataset"])
-    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        formatter(lambda value, _: f"{value:g}")
+    log_scale(axes)
+    axes.set(ylabel="training loss (cross entropy, nat)", title=results.attrs["dataset"])
     axes.legend()
     return figure
 
@@ -287,7 +286,7 @@ def _draw_accuracies(results: xr.Dataset) -> MatplotlibFigure:
     for axes, split in ((left, "train"), (right, "test")):
         _draw_curves(axes, results, f"{split}_accuracy", log=False)
         axes.set_title({"train": "training images", "test": "test images"}[split])
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+        percent_scale(axes)
     frame(left, np.stack([results.train_accuracy, results.test_accuracy]))
     left.set_ylabel(f"accuracy, {results.attrs['dataset']}")
     right.legend(loc="lower right")

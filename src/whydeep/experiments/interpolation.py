@@ -25,7 +25,7 @@ from whydeep.experiments.image_training import (
 from whydeep.instruments import interpolate, loss_barrier
 from whydeep.population import Stream
 from whydeep.population.streams import Purpose
-from whydeep.report.style import GREY, SPLIT_STYLES, draw_band, frame, new_figure
+from whydeep.report.style import GREY, SPLIT_STYLES, draw_band, frame, log_scale, new_figure, percent_scale
 from whydeep.runs import Context
 
 NAME = "interpolation"
@@ -199,7 +199,7 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
         Figure(
             "figure-15",
             f"Figure 15. On the line through two solutions, {data}",
-            "Cross entropy (logarithmic axis, geometric mean) and accuracy at 61 points of the line, from alpha = -1 to "
+            "Cross entropy (logarithmic axis, geometric mean) and accuracy at 61 points of the line, alpha from -1 to "
             f"2: mean over n = {n} seeds with its 95 % interval (t). The trained networks are at the vertical lines. "
             "Look for a barrier between them, and whether it is lower on the right, where both started from the same "
             "weights.",
@@ -220,11 +220,10 @@ def _draw(results: xr.Dataset) -> MatplotlibFigure:
         panels[1, column].set_xlabel("alpha")
     for row, quantity in enumerate(("loss", "accuracy")):
         frame(panels[row, 0], np.stack([results[f"{s}_{quantity}"] for s in SPLIT_STYLES]), log=quantity == "loss")
-    panels[0, 0].set(yscale="log", ylabel="cross entropy (nat)")
+    log_scale(panels[0, 0])
+    percent_scale(panels[1, 0])
+    panels[0, 0].set_ylabel("cross entropy (nat)")
     panels[1, 0].set_ylabel(f"accuracy, {results.attrs['dataset']}")
-    panels[1, 0].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
-    for formatter in (panels[0, 0].yaxis.set_major_formatter, panels[0, 0].yaxis.set_minor_formatter):
-        formatter(lambda value, _: f"{value:g}")
     panels[0, 0].legend()
     return figure
 

@@ -21,7 +21,7 @@ from whydeep.experiments.image_training import (
     training_and_evaluation_seconds,
 )
 from whydeep.population import Stream
-from whydeep.report.style import SPLIT_STYLES, draw_band, frame, new_figure
+from whydeep.report.style import SPLIT_STYLES, draw_band, frame, log_scale, new_figure, percent_scale
 from whydeep.runs import Context
 
 NAME = "parameter-count"
@@ -34,8 +34,8 @@ HIDDEN = (  # for images of 28 x 28 in ten classes: 4,000 to 950,000 parameters
     *((100, 50), (200, 100), (400, 200), (600, 300), (800, 400)),
 )
 ENOUGH, MOST = "200-100", "800-400"
-EPOCHS = {"smoke": 1, "quick": 8, "full": 70}
-TRAIN_IMAGES = {"smoke": 500, "quick": 12_000, "full": 60_000}
+EPOCHS = {"smoke": 1, "quick": 6, "full": 70}
+TRAIN_IMAGES = {"smoke": 500, "quick": 10_000, "full": 60_000}
 TEST_IMAGES = {"smoke": 1000, "quick": 10_000, "full": 10_000}
 
 
@@ -202,15 +202,17 @@ def _draw(results: xr.Dataset, quantity: str) -> MatplotlibFigure:
         values = results[f"{split}_{quantity}"].transpose("seed", "hidden").values
         draw_band(axes, parameters, values, label=label, colour=colour, line=line, log=log, markers=True, seeds=True)
     frame(axes, _splits(results, quantity), log=log)
-    axes.set(xscale="log", xlabel="parameters", title=f"{results.attrs['dataset']}, two hidden layers")
+    axes.set(
+        xscale="log",
+        xlabel="parameters",
+        ylabel="cross entropy (nat)" if log else "accuracy",
+        title=f"{results.attrs['dataset']}, two hidden layers",
+    )
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if log:
-        axes.set(yscale="log", ylabel="cross entropy (nat)")
-        for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            formatter(lambda value, _: f"{value:g}")
+        log_scale(axes)
     else:
-        axes.set_ylabel("accuracy")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+        percent_scale(axes)
     axes.legend()
     return figure
 

@@ -37,6 +37,7 @@ from whydeep.report.style import (
     draw_band,
     frame,
     new_figure,
+    percent_scale,
 )
 from whydeep.runs import Context
 
@@ -49,13 +50,14 @@ REPORTED_HIDDEN = (10, 15)  # 784-10-15-10: 8,175 parameters
 WIDE_HIDDEN = (512,)  # 407,050 parameters, several hundred for every image that it learns
 SMALL, REDRAWN, WIDE = "small network", "labels redrawn", "wide network"
 EPOCHS = {
-    SMALL: {"smoke": 4, "quick": 40, "full": 400},
-    REDRAWN: {"smoke": 2, "quick": 10, "full": 100},
+    SMALL: {"smoke": 4, "quick": 25, "full": 400},
+    REDRAWN: {"smoke": 2, "quick": 8, "full": 100},
     WIDE: {"smoke": 4, "quick": 60, "full": 100},
 }
 TRAIN_IMAGES = {"smoke": 1000, "quick": 60_000, "full": 60_000}
 WIDE_IMAGES = {"smoke": 200, "quick": 1000, "full": 2000}
 TEST_IMAGES = {"smoke": 1000, "quick": 10_000, "full": 10_000}
+WIDE_TEST_IMAGES = {"smoke": 100, "quick": 1000, "full": 10_000}
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Setting:
 def settings(plan: Plan) -> tuple[Setting, ...]:
     """The course report's network, the same one on labels that never stay, and one that is large enough."""
     train_images, test_images = image_counts(plan, TRAIN_IMAGES, TEST_IMAGES)
-    few_images = min(plan.train_images, WIDE_IMAGES[plan.scale])
+    few_images, few_test_images = image_counts(plan, WIDE_IMAGES, WIDE_TEST_IMAGES)
     return tuple(
         Setting(
             training=training,
@@ -99,13 +101,13 @@ def settings(plan: Plan) -> tuple[Setting, ...]:
             labels=labels,
             epochs=EPOCHS[training][plan.scale],
             train_images=images,
-            test_images=test_images,
+            test_images=tested,
             batch_size=min(50, images),
         )
-        for training, hidden, labels, images in (
-            (SMALL, REPORTED_HIDDEN, "once", train_images),
-            (REDRAWN, REPORTED_HIDDEN, "every epoch", train_images),
-            (WIDE, WIDE_HIDDEN, "once", few_images),
+        for training, hidden, labels, images, tested in (
+            (SMALL, REPORTED_HIDDEN, "once", train_images, test_images),
+            (REDRAWN, REPORTED_HIDDEN, "every epoch", train_images, test_images),
+            (WIDE, WIDE_HIDDEN, "once", few_images, few_test_images),
         )
     )
 
@@ -287,6 +289,7 @@ TRAININGS = {SMALL: (BLUE, LINE_STYLES[0]), REDRAWN: (VERMILION, LINE_STYLES[1])
 
 def _draw_losses(results: xr.Dataset) -> MatplotlibFigure:
     one = _small(results)
+    guessing = np.log(one.classes.max().item())
     curves = {
         "train_loss": ("training images, random labels", BLUE, LINE_STYLES[0]),
         "test_loss": ("test images, true labels", VERMILION, LINE_STYLES[1]),
@@ -296,12 +299,9 @@ def _draw_losses(results: xr.Dataset) -> MatplotlibFigure:
     axes = figure.subplots()
     for variable, (label, colour, line) in curves.items():
         _draw(axes, one[variable], label, colour, line, log=True)
-    axes.axhline(float(np.log(one.classes.max())), color=GREY, linestyle="--", linewidth=1, label="guessing")
-    frame(axes, np.stack([one[variable] for variable in curves]), log=True)
-    axes.set(yscale="log", ylabel="cross entropy (nat)", title=f"{results.attrs['dataset']}, random labels")
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
-    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        formatter(lambda value, _: f"{value:g}")
+    axes.axhline(guessing, color=GREY, linestyle="--", linewidth=1, label="guessing")
+    frame(axes, np.append(np.stack([one[variable] for variable in curves]), guessing))
+    axes.set(ylabel="cross entropy (nat)", title=f"{results.attrs['dataset']}, random labels")
     axes.legend()
     return figure
 
@@ -331,7 +331,7 @@ def _draw_accuracies(results: xr.Dataset) -> MatplotlibFigure:
             _draw(axes, one[f"{split}_accuracy"], label, colour, line)
         axes.axhline(1 / float(results.classes.max()), color=GREY, linestyle="--", linewidth=1, label="guessing")
         axes.set_title({"train": "training images, labels trained on", "test": "test images, true labels"}[split])
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+        percent_scale(axes)
     panels[0].set(ylabel=f"accuracy, {results.attrs['dataset']}", ylim=(0, 1.02))
     panels[1].legend(loc="upper right")
     return figure

@@ -16,6 +16,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 from whydeep.claims import interval_band
@@ -53,6 +54,7 @@ _STYLE: dict[str, Any] = {
     "grid.linewidth": 0.7,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "legend.handlelength": 2.8,
     "lines.linewidth": 1.6,
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
@@ -121,6 +123,25 @@ def frame(axes: Axes, values: ArrayLike, *, log: bool = False) -> None:
     else:
         margin = 0.06 * (high - low)
         axes.set_ylim(low - margin, high + margin)
+
+
+def log_scale(axes: Axes) -> None:
+    """Make the y axis, whose limits are set, logarithmic, with as many plain numbers as fit beside each other."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    decades = np.log10(high / low)
+    multiples = (
+        (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 0.8 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+    )
+    axes.yaxis.set_major_locator(LogLocator(subs=multiples))
+    axes.yaxis.set_minor_locator(LogLocator(subs=range(2, 10)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def percent_scale(axes: Axes) -> None:
+    """Write the shares on the y axis as percentages."""
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
 
 
 def notice(figure: Figure, text: str) -> None:
