@@ -221,9 +221,10 @@ ERRORS = {
     "no alphas": (lambda: interpolate(mlp(), mlp(1), []), "alphas must be a list of finite numbers, at least one, not"),
     "infinite": (lambda: interpolate(mlp(), mlp(1), [0, np.inf]), "alphas must be a list of finite numbers"),
     "table": (lambda: interpolate(mlp(), mlp(1), [[0, 1]]), "alphas must be a list of finite numbers"),
-    "widths": (lambda: interpolate(mlp(), mlp(widths=(3, 5, CLASSES)), [0]), "have different parameters: there is no line"),
-    "types": (lambda: interpolate(mlp(), mlp(dtype=torch.float32), [0]), "have different parameters"),
-    "buffers": (lambda: interpolate(bare(0), bare(1), [0]), "have different parameters"),
+    "widths": (lambda: interpolate(mlp(), mlp(widths=(3, 5, CLASSES)), [0]), "differ in architecture or type: there is no line"),
+    "types": (lambda: interpolate(mlp(), mlp(dtype=torch.float32), [0]), "differ in architecture or type"),
+    "activations": (lambda: interpolate(mlp(), seeded(lambda: MLP((FEATURES, 4, CLASSES))), [0]), "differ in architecture or type"),
+    "buffers": (lambda: interpolate(bare(0), bare(1), [0]), "differ in architecture or type"),
     "counts": (
         lambda: interpolate(Population([mlp(), mlp(1)]), mlp(2), [0]),
         "2 and 1 members cannot be paired: give as many of both",

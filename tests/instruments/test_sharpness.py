@@ -235,7 +235,7 @@ def test_members_with_data_of_their_own_as_alone(subspace):
         same(found, sharpness(quadratic(matrix), 0.1, subspace=subspace), member)
 
 
-@pytest.mark.parametrize("epsilon", [1e-3])
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-2, 0.1])
 @pytest.mark.parametrize("engine", ["auto", "vmap", "one-by-one"])
 def test_members_and_points_as_alone(engine, epsilon):
     modules = [seeded(lambda: MLP((FEATURES, 4, 2), "tanh"), seed) for seed in range(4)]

@@ -52,6 +52,8 @@ def test_what_cannot_be_stacked_is_named():
         Population([MLP((3, 5, 2)), MLP((3, 4, 2))])
     with pytest.raises(SettingError, match="one type"):
         Population([nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1).double())])
+    with pytest.raises(SettingError, match="module 1 is another network than module 0"):
+        Population([MLP((1, 3, 1)), MLP((1, 3, 1), "tanh")])
 
 
 @pytest.mark.parametrize("engine", ["auto", "vmap", "one-by-one"])

@@ -36,6 +36,8 @@ def noisy_labels(labels: Tensor, classes: int, fraction: float, generator: np.ra
             f"labels go from {int(labels.min())} to {int(labels.max())}, expected 0 to {classes - 1}: give the "
             "number of classes there are"
         )
+    if classes - 1 > torch.iinfo(labels.dtype).max:
+        raise SettingError(f"{classes} classes do not fit into {labels.dtype}: give labels as torch.int64")
     generator = np.random.default_rng(generator)
     places = generator.permutation(len(labels))[: round(fraction * len(labels))]
     noisy = labels.clone()

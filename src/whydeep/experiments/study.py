@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -17,7 +19,7 @@ from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import SCALES, Experiment, Plan, Scale, Setting
 from whydeep.experiments.presentation import FORMAT, draw_figures, estimates_text, write_report
 from whydeep.experiments.results import combine
-from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute
+from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute, format_duration
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def run_study(request: Request) -> Outcome:
     ):
         context = Context(device=device, source=source)
         shared = _share_out(jobs, workers) if device == "cpu" else jobs
+        start = time.perf_counter()
         outcome = execute(shared, folder, context, workers=workers, split=device == "cpu")
+        _say(_costs(outcome, time.perf_counter() - start, workers))
         manifest.add(outcome)
         for experiment in experiments:
             own = [job for job in jobs if job.experiment == experiment.name]
@@ -230,6 +234,28 @@ def _headline(request: Request, experiments: Sequence[Experiment], images: Datas
         lines.append(f"images: {images.name} ({count}), {images.origin}")
         if images.notice:
             lines.append(f"NOTICE: {images.notice}")
+    return "\n".join(lines)
+
+
+def _costs(outcome: Outcome, wall: float, workers: int) -> str:
+    """Say where the time went: for each experiment, and its settings, the seconds in workers."""
+    if not outcome.timings:
+        return ""
+    costs: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for timing in outcome.timings:
+        costs[timing.experiment][timing.setting] += timing.seconds
+    total = sum(timing.seconds for timing in outcome.timings)
+    busy = total / (workers * wall)
+    lines = [
+        f"\ntook {format_duration(wall)} with {workers} workers, busy for {busy:.0%} of it; time in workers, all seeds "
+        "together:"
+    ]
+    for experiment, settings in costs.items():
+        parts = [
+            f"{name} {format_duration(seconds)}" for name, seconds in sorted(settings.items(), key=lambda s: -s[1])
+        ]
+        own = sum(settings.values())
+        lines.append(f"  {experiment:<21} {format_duration(own):>12} {own / total:>5.0%}  {', '.join(parts)}")
     return "\n".join(lines)
 
 

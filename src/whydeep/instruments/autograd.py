@@ -80,8 +80,8 @@ class Differentiated:
         return self.losses(points, buffers, inputs, targets), gradients, (hessians + hessians.mT) / 2
 
     def call(self, moving: Named, fixed: Named, buffers: Named, inputs: Tensor) -> Tensor:
-        """Outputs of one network."""
-        return functional_call(self.template, ({**moving, **fixed}, buffers), (inputs,))
+        """Outputs of one network, which may write over its inputs: they are copied."""
+        return functional_call(self.template, ({**moving, **fixed}, buffers), (inputs.clone(),))
 
     def losses(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Losses [point]."""
@@ -243,11 +243,12 @@ class OneByOne(Differentiated):
             for point, own, x, y in _each(points, buffers, inputs, targets):
                 x = x.detach().clone().requires_grad_()
                 outputs = self.call(*self.parts(point), own, x).reshape(len(x), -1)
+                outputs = outputs + 0 * x.flatten(1)[:, :1]  # may not depend on the inputs
                 squares = x.new_zeros(len(x))
                 for output in outputs.T:
                     (row,) = torch.autograd.grad(output.sum(), x, retain_graph=True, materialize_grads=True)
                     squares += row.flatten(1).square().sum(1)
-                loss = self.value(*self.parts(point), own, x, y)
+                loss = self.value(*self.parts(point), own, x, y) + 0 * x.sum()
                 (gradient,) = torch.autograd.grad(loss, x, materialize_grads=True)
                 gradients.append(_norm(gradient) * len(x))
                 jacobians.append(squares.sqrt())

@@ -39,8 +39,9 @@ def interpolate(first: nn.Module | Population, second: nn.Module | Population, a
     if len(ends[0]) != len(ends[1]):
         raise SettingError(f"{len(ends[0])} and {len(ends[1])} members cannot be paired: give as many of both")
     layouts = [(end.layout, {name: buffer.shape[1:] for name, buffer in end.buffers.items()}) for end in ends]
-    if layouts[0] != layouts[1] or ends[0].dtype != ends[1].dtype:
-        raise SettingError(f"{ends[0]!r} and {ends[1]!r} have different parameters: there is no line between them")
+    kinds = [repr(end.template) for end in ends]  # networks with the same parameters may compute different things
+    if layouts[0] != layouts[1] or kinds[0] != kinds[1] or ends[0].dtype != ends[1].dtype:
+        raise SettingError(f"{ends[0]!r} and {ends[1]!r} differ in architecture or type: there is no line between them")
     pairs = len(ends[0])
     line = ends[0].select([pair for pair in range(pairs) for _ in along])
     shares = torch.from_numpy(along).to(line.device).repeat(pairs)
@@ -86,6 +87,7 @@ def loss_barrier(alphas: ArrayLike, losses: Tensor) -> Tensor:
     >>> loss_barrier([0, 0.5, 1], torch.tensor([1.0, 4.0, 3.0]))
     tensor(2.)
     """
+    losses = losses if losses.is_floating_point() else losses.double()
     along = torch.tensor(np.array(alphas, dtype=float)).to(losses)
     if along.ndim != 1 or losses.shape[-1:] != along.shape:
         raise SettingError(f"losses must be [..., {along.numel()}], one for each alpha, not {tuple(losses.shape)}")

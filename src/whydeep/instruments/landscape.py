@@ -332,7 +332,10 @@ class Landscape:
         _, vectors, buffers = self._prepare(points)
 
         def share(inputs: Tensor, targets: Tensor) -> Tensor:
-            classes = self._engine.outputs(vectors, buffers, inputs).argmax(2)
+            outputs = self._engine.outputs(vectors, buffers, inputs)
+            if outputs.ndim != 3:
+                raise SettingError(f"accuracy needs outputs [sample, class], not {tuple(outputs.shape[1:])}")
+            classes = outputs.argmax(2)
             return (classes == targets).to(self.dtype).mean(1)
 
         return self._mean(share)

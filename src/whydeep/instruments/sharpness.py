@@ -58,7 +58,7 @@ def sharpness(
     default of float64 is needed here.
 
     Args:
-        landscape: of the loss, usually over the training data.
+        landscape: of the loss, usually over the training data; losses below -1 have no sharpness.
         epsilon: size of the box; Keskar et al. report 1e-3 and 5e-4.
         subspace: dimensions of a random subspace (Keskar et al. take 100); without it the full space.
         draws: random points of the box to begin with.
@@ -132,18 +132,20 @@ def _ascend(box: _Box, places: Tensor, losses: Tensor, start: Tensor, steps: int
     gradients = box.gradients(places)
     # A step of this length takes every coordinate that has a gradient at all to its end.
     lengths = torch.full_like(losses, 1e12)
+    done = _stationary(places, gradients, losses, start)
     for _ in range(steps):
+        if done.all():
+            break
         scale = gradients.abs().amax(1).clamp_min(torch.finfo(losses.dtype).tiny)
         tried = (places + (lengths / scale).unsqueeze(1) * gradients).clamp(-1, 1)
         found = box.losses(tried)
-        higher = found > losses
+        higher = (found > losses) & ~done  # what is done stays where it is, however long others take
         places, losses = torch.where(higher.unsqueeze(1), tried, places), torch.where(higher, found, losses)
         lengths = torch.where(higher, lengths * 4, lengths / 100)
         if higher.any():
             gradients = box.gradients(places)
-        if _stationary(places, gradients, losses, start).all():
-            break
-    return losses, _stationary(places, gradients, losses, start)
+        done |= _stationary(places, gradients, losses, start)
+    return losses, done
 
 
 def _stationary(places: Tensor, gradients: Tensor, losses: Tensor, start: Tensor) -> Tensor:

@@ -52,18 +52,23 @@ class Population:
         self.flat = torch.zeros(len(modules), self.layout.row, dtype=dtypes.pop(), device=device)
         self.parameters = self.layout.views(self.flat)
         for index, module in enumerate(modules):
-            self._take(index, dict(module.named_parameters()))
+            self._take(index, module)
         self.buffers = {
             name: torch.stack([module.get_buffer(name) for module in modules]).to(device)
             for name, _ in modules[0].named_buffers()
         }
 
-    def _take(self, index: int, parameters: dict[str, nn.Parameter]) -> None:
+    def _take(self, index: int, module: nn.Module) -> None:
+        parameters = dict(module.named_parameters())
         shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
         expected = {slot.name: slot.shape for slot in self.layout.slots}
         if shapes != expected:
             raise SettingError(
                 f"module {index} does not have the parameters of module 0: {shapes} instead of {expected}"
+            )
+        if repr(module) != repr(self.template):  # the same parameters, and another activation between them
+            raise SettingError(
+                f"module {index} is another network than module 0: {module!r} instead of {self.template!r}"
             )
         with torch.no_grad():
             for name, parameter in parameters.items():

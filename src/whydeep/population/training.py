@@ -110,12 +110,13 @@ class Training:
             targets: of the shape that the samples' targets have.
 
         Raises:
-            SettingError: another shape.
+            SettingError: another shape, or class numbers instead of values.
         """
-        if targets.shape != self.samples.targets.shape:
+        before = self.samples.targets
+        if targets.shape != before.shape or targets.is_floating_point() != before.is_floating_point():
             raise SettingError(
-                f"targets must have the shape {tuple(self.samples.targets.shape)} of those before, not "
-                f"{tuple(targets.shape)}"
+                f"targets must be like those before, {before.dtype} of shape {tuple(before.shape)}, not "
+                f"{targets.dtype} of shape {tuple(targets.shape)}"
             )
         self.samples = replace(self.samples, targets=targets).to(self.population.device, self.population.dtype)
         self.engine.relabel(self.samples)

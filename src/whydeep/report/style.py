@@ -5,7 +5,7 @@ that print in grey stays readable. A network has the same colour in every figure
 """
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -130,9 +130,9 @@ def log_scale(axes: Axes) -> None:
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     decades = np.log10(high / low)
-    multiples = (
-        (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 0.8 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-    )
+    multiples: Sequence[float] = np.arange(1, 10, 0.5).tolist()
+    for least, fewer in ((0.3, (1, 1.5, 2, 3, 4, 5, 6, 8)), (0.8, (1, 2, 5)), (3, (1,))):
+        multiples = fewer if decades > least else multiples
     axes.yaxis.set_major_locator(LogLocator(subs=multiples))
     axes.yaxis.set_minor_locator(LogLocator(subs=range(2, 10)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
