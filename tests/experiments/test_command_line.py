@@ -47,13 +47,16 @@ def test_a_run_folder_is_complete(study):
     assert manifest["configuration"]["dataset"] == "digits"
     assert {path.name for path in (folder / "figures").iterdir()} == {
         f"{name}.{ending}"
-        for name in (*(f"figure-{number:02}" for number in range(1, 12)), "loss-surface")
+        for name in (
+            *(f"figure-{number:02}" for number in range(1, 18)),
+            *("loss-surface", "random-labels-fitted", "sharpness"),
+        )
         for ending in ("png", "svg")
     }
     report = (folder / "report.html").read_text()
     assert "Figure 6. Accuracy on training and test images, digits" in report
     assert "64-318-10" in report  # of the same budget as the networks for MNIST
-    for claim in range(1, 14):
+    for claim in range(1, 25):
         assert f"C{claim} " in printed
         assert f"C{claim}<" in report
     with xr.open_dataset(folder / "results" / "function-fitting.nc", engine="h5netcdf") as results:
@@ -76,12 +79,12 @@ def test_files_do_not_depend_on_the_workers(study, tmp_path, change):
 def test_more_seeds_add_to_what_is_there(study, tmp_path):
     common = ("run", "--scale", "smoke", "--dataset", "digits", "--out", "run")
     first = whydeep(*common, "--seeds", 2, cwd=tmp_path)
-    assert "26 units measured, 0 were there already" in first.stdout
+    assert "64 units measured, 0 were there already" in first.stdout
     second = whydeep(*common, "--seeds", 3, cwd=tmp_path)
-    assert "13 units measured, 26 were there already" in second.stdout
+    assert "32 units measured, 64 were there already" in second.stdout
     assert contents(tmp_path / "run") == contents(study[0])
     third = whydeep(*common, "--seeds", 3, cwd=tmp_path)
-    assert "0 units measured, 39 were there already" in third.stdout
+    assert "0 units measured, 96 were there already" in third.stdout
 
 
 def test_the_report_is_made_again_from_results_alone(study, tmp_path):
@@ -121,7 +124,7 @@ def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(study, tmp_path):
     assert process.returncode == 130, err
     assert "interrupted" in out
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/units/*/*/seed-*.nc")}
-    assert 0 < len(kept) < 30
+    assert 0 < len(kept) < 90
     report = (tmp_path / "run" / "report.html").read_text()
     assert "The last run was interrupted" in report
     assert "Some units are missing" in report or "No results yet" in report

@@ -109,6 +109,15 @@ def test_equals_a_plain_loop_in_float64(task, batch_size, network):
         torch.testing.assert_close(population.vectors()[member], vector(module), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("wide", [1, 40], ids=["all wide", "some wide"])
+@pytest.mark.parametrize("network", ["shallow", "deep", "linear", "tanh"])
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_wide_layers_equal_a_plain_loop(wide, network, batch_size, monkeypatch):
+    """The last batch of an epoch is smaller, so that slots hold what an earlier batch left there."""
+    monkeypatch.setattr(stacked, "WIDE", wide)
+    test_equals_a_plain_loop_in_float64("classes", batch_size, network)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_equal_torch_optim(name):
     ours, theirs = OPTIMIZERS[name]
@@ -432,11 +441,12 @@ def test_a_member_never_depends_on_its_neighbours(data):
         training.run(8, [losses])
         return population.vectors(), losses.values, Evaluator(population, samples, objective, chunk=50)().loss
 
-    usual = stacked.CACHE_BYTES
+    usual, usually_wide = stacked.CACHE_BYTES, stacked.WIDE
+    stacked.WIDE = draw(st.sampled_from([1, 40, usually_wide]))
     try:
         together = run(list(range(members)), usual)
         for chosen in [[0], [members - 1], [0, members - 1], list(range(1, members)), list(range(members))]:
             for whole, part in zip(together, run(chosen, draw(st.sampled_from([1, 2**15, 2**18, usual]))), strict=True):
                 assert torch.equal(whole[chosen], part)
     finally:
-        stacked.CACHE_BYTES = usual
+        stacked.CACHE_BYTES, stacked.WIDE = usual, usually_wide

@@ -156,7 +156,7 @@ DEFINITIONS = {
 def barriers(results: xr.Dataset, split: str) -> xr.DataArray:
     """Loss barrier of each seed [..., seed]."""
     loss = results[f"{split}_loss"].transpose(..., "alpha")
-    height = loss_barrier(loss.alpha.values, torch.from_numpy(loss.values)).numpy()
+    height = loss_barrier(loss.alpha.values, torch.tensor(loss.values)).numpy()
     return xr.DataArray(height, {name: loss[name] for name in loss.dims[:-1]}, loss.dims[:-1])
 
 

@@ -57,7 +57,7 @@ EPOCHS = {
 TRAIN_IMAGES = {"smoke": 1000, "quick": 60_000, "full": 60_000}
 WIDE_IMAGES = {"smoke": 200, "quick": 1000, "full": 2000}
 TEST_IMAGES = {"smoke": 1000, "quick": 10_000, "full": 10_000}
-WIDE_TEST_IMAGES = {"smoke": 100, "quick": 1000, "full": 10_000}
+WIDE_TEST_IMAGES = {"smoke": 100, "quick": 1000, "full": 2000}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,13 @@ CACHE_BYTES = 8 * 2**20
 """Activations of a block of members take about this much; measured best from 4 to 16 MiB."""
 
 
+WIDE = 2**17
+"""On a CPU, layers of at least so many weights are multiplied member by member, samples first and without padding.
+
+Their products take so long that calling them one by one costs nothing, and that a quarter of padding does.
+"""
+
+
 @dataclass(frozen=True)
 class Activation:
     """An elementwise function in place, and its backward pass from its *output*, in place too."""
@@ -78,6 +85,11 @@ class Layer:
     delta: Tensor
     product: Tensor
 
+    @property
+    def wide(self) -> bool:
+        """Whether samples come first in the memory of activation and delta."""
+        return self.activation.stride(1) == 1 < self.activation.shape[1]
+
 
 @dataclass(frozen=True)
 class Block:
@@ -106,14 +118,22 @@ class Stacked:
         widths, slots, members = found.widths, feed.slots, len(population)
         if feed.features != widths[0]:
             raise SettingError(f"inputs have {feed.features} features, the network takes {widths[0]}")
+        on_cpu = population.device.type == "cpu"
         size = members
-        if population.device.type == "cpu":
+        if on_cpu:
             numbers = slots * (2 * sum(widths[1:]) + feed.gathered_features)
             size = min(members, max(1, CACHE_BYTES // (numbers * population.flat.element_size())))
+
+        def signals(fan_in: int, fan_out: int) -> Tensor:
+            # Zeros: slots that hold no sample may never be written, and count for nothing only if they are finite.
+            if on_cpu and fan_in * fan_out >= WIDE:
+                return population.flat.new_zeros(size, slots, fan_out).mT
+            return population.flat.new_zeros(size, fan_out, slots)
+
         buffers = [
             (
-                population.flat.new_empty(size, fan_out, slots),
-                population.flat.new_empty(size, fan_out, slots),
+                signals(fan_in, fan_out),
+                signals(fan_in, fan_out),
                 # A product of its own, copied to the gradient's row, is faster than one written there.
                 population.flat.new_empty(size, fan_out, fan_in),
             )
@@ -150,10 +170,10 @@ class Stacked:
         """Return every member's loss on its batch [member] and write its gradient."""
         for block in self.blocks:
             columns, rows, targets = self.feed.fetch(batch, block.members)
-            outputs = self._forward(block, columns)
+            outputs = self._forward(block, columns, batch.count)
             deltas = block.layers[-1].delta
             self._losses[block.members] = self.objective.losses_and_deltas(outputs, targets, batch.weights, deltas)
-            self._backward(block, rows)
+            self._backward(block, rows, batch.count)
         return self._losses
 
     def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -163,26 +183,32 @@ class Stacked:
         """
         for block in self.blocks:
             columns, _, targets = self.feed.fetch(batch, block.members)
-            yield block.members, self._forward(block, columns), targets
+            yield block.members, self._forward(block, columns, batch.count), targets
 
-    def _forward(self, block: Block, columns: Tensor) -> Tensor:
+    def _forward(self, block: Block, columns: Tensor, count: int) -> Tensor:
         signal = columns
         for layer in block.layers[:-1]:
-            torch.baddbmm(layer.bias, layer.weight, signal, out=layer.activation)
-            signal = self.activate(layer.activation)
-        last = block.layers[-1]
-        return torch.baddbmm(last.bias, last.weight, signal, out=last.activation)
+            signal = self.activate(_linear(layer, signal, count))
+        return _linear(block.layers[-1], signal, count)
 
-    def _backward(self, block: Block, rows: Tensor) -> None:
+    def _backward(self, block: Block, rows: Tensor, count: int) -> None:
         first = block.layers[0]
         for below, layer in reversed(list(pairwise(block.layers))):
-            _outer(layer.delta, below.activation.transpose(1, 2), layer.product)
-            layer.weight_gradient.copy_(layer.product)
-            torch.sum(layer.delta, dim=2, out=layer.bias_gradient)
-            torch.bmm(layer.weight.transpose(1, 2), layer.delta, out=below.delta)
+            if layer.wide:
+                _write_gradients(layer, below.activation.mT[:, :count])
+                for weight, delta, pull in zip(layer.weight, layer.delta, below.delta, strict=True):
+                    torch.mm(delta.T[:count], weight, out=pull.T[:count])
+                below.delta[:, :, count:].zero_()  # may be left from a larger batch
+            else:
+                _outer(layer.delta, below.activation.mT, layer.product)
+                layer.weight_gradient.copy_(layer.product)
+                torch.sum(layer.delta, dim=2, out=layer.bias_gradient)
+                torch.bmm(layer.weight.mT, layer.delta, out=below.delta)
             self.activate_backward(below.delta, below.activation)
         features = first.weight.shape[2]
-        if self.feed.fixed and first.weight.shape[1] > 1:  # rows end with a one: weights and biases at once
+        if first.wide:
+            _write_gradients(first, rows[:, :count, :features])
+        elif self.feed.fixed and first.weight.shape[1] > 1:  # rows end with a one: weights and biases at once
             product = first.product.view(len(rows), -1, first.weight.shape[1])
             torch.bmm(rows.transpose(1, 2), first.delta.transpose(1, 2), out=product)
             first.weight_gradient.copy_(product[:, :features].transpose(1, 2))
@@ -191,6 +217,23 @@ class Stacked:
             _outer(first.delta[:, :, : rows.shape[1]], rows, first.product)
             first.weight_gradient.copy_(first.product[:, :, :features])
             torch.sum(first.delta, dim=2, out=first.bias_gradient)
+
+
+def _linear(layer: Layer, signal: Tensor, count: int) -> Tensor:
+    """Write weight @ signal + bias to the layer's activation, and return it."""
+    if not layer.wide:
+        return torch.baddbmm(layer.bias, layer.weight, signal, out=layer.activation)
+    for bias, weight, inputs, outputs in zip(layer.bias, layer.weight, signal, layer.activation, strict=True):
+        torch.addmm(bias.T, inputs.T[:count], weight.T, out=outputs.T[:count])
+    return layer.activation
+
+
+def _write_gradients(layer: Layer, rows: Tensor) -> None:
+    """Write the gradients of a wide layer, from rows [member, sample, in] of the samples that there are."""
+    deltas = layer.delta[:, :, : rows.shape[1]]
+    for delta, inputs, gradient in zip(deltas, rows, layer.weight_gradient, strict=True):
+        torch.mm(delta, inputs, out=gradient)
+    torch.sum(deltas, dim=2, out=layer.bias_gradient)
 
 
 def _outer(deltas: Tensor, rows: Tensor, product: Tensor) -> None:
