@@ -72,6 +72,11 @@ DERIVATIVES: dict[type[nn.Module], Derivatives] = {
 }
 
 
+def _tanh(z: Tensor) -> Tensor:
+    """Hyperbolic tangent to one rounding of 1, in half the time that `torch.tanh` takes in float64."""
+    return (2 * z).exp_().add_(1).reciprocal_().mul_(-2).add_(1) if z.dtype == torch.float64 else torch.tanh(z)
+
+
 def covers(architecture: Architecture | None, inputs: Tensor) -> bool:
     """Say whether the closed form knows a network with inputs [member, sample, ...]."""
     if architecture is None or type(architecture.activation) not in DERIVATIVES:
@@ -119,6 +124,7 @@ class ClosedForm:
         self.widths, self.activation = architecture.widths, copy.deepcopy(architecture.activation)
         if isinstance(self.activation, nn.ReLU):
             self.activation.inplace = False  # what goes in is needed afterwards
+        self.activate = _tanh if isinstance(self.activation, nn.Tanh) else self.activation
         self.objective, self.columns = objective, columns
         sizes = [(fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.widths)]
         self.starts = [sum(sizes[:layer]) for layer in range(len(sizes))]
@@ -183,14 +189,14 @@ class ClosedForm:
         signal, found = inputs.expand(len(points), -1, -1), []
         for weight, bias in self.weights(points)[:-1]:
             found.append(torch.baddbmm(bias, weight, signal))
-            signal = self.activation(found[-1])
+            signal = self.activate(found[-1])
         return found
 
     def run(self, points: Tensor, inputs: Tensor, targets: Tensor, slopes: list[Tensor] | None = None) -> Pass:
         """Go forward and backward; `slopes` [point, unit, sample] of every hidden layer replace the activation's."""
         kind, layers = DERIVATIVES[type(self.activation)], self.weights(points)
         hidden = self.hidden_inputs(points, inputs)
-        signals = [inputs.expand(len(points), -1, -1), *map(self.activation, hidden)]
+        signals = [inputs.expand(len(points), -1, -1), *map(self.activate, hidden)]
         pairs = list(zip(hidden, signals[1:], strict=True))
         if slopes is None:
             slopes = [kind.first(self.activation, z, a) for z, a in pairs]
@@ -226,7 +232,7 @@ class ClosedForm:
     def _outputs(self, points: Tensor, columns: Tensor) -> Tensor:
         hidden = self.hidden_inputs(points, columns)
         weight, bias = self.weights(points)[-1]
-        signal = self.activation(hidden[-1]) if hidden else columns.expand(len(points), -1, -1)
+        signal = self.activate(hidden[-1]) if hidden else columns.expand(len(points), -1, -1)
         return torch.baddbmm(bias, weight, signal)
 
     def input_derivatives(
