@@ -29,5 +29,5 @@ def test_relu_networks_end_at_critical_points_or_kinks():
 
 def test_smooth_networks_end_where_the_gradient_vanishes():
     results = measured("tanh")
-    assert (results.gradient_norm <= 1e-6).sum() >= 90
+    assert (results.gradient_norm <= 1e-6).mean() >= 0.9
     assert np.isnan(results.kinks).all()

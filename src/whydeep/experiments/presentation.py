@@ -138,6 +138,18 @@ REFERENCES = (
     "saddle point problem in high-dimensional non-convex optimization. NeurIPS. Newton steps away from saddles.",
     "M. K. Transtrum, J. P. Sethna (2012): Improvements to the Levenberg-Marquardt algorithm for nonlinear "
     "least-squares minimization. arXiv:1201.5885. Steps along bent valleys.",
+    "C. Zhang, S. Bengio, M. Hardt, B. Recht, O. Vinyals (2017): Understanding deep learning requires rethinking "
+    "generalization. ICLR. Random labels, learned by heart.",
+    "I. J. Goodfellow, O. Vinyals, A. M. Saxe (2015): Qualitatively characterizing neural network optimization "
+    "problems. ICLR. The line between two sets of parameters.",
+    "J. Frankle, G. K. Dziugaite, D. M. Roy, M. Carbin (2020): Linear mode connectivity and the lottery ticket "
+    "hypothesis. ICML. Barriers, with shared and with different beginnings.",
+    "R. Novak, Y. Bahri, D. A. Abolafia, J. Pennington, J. Sohl-Dickstein (2018): Sensitivity and generalization in "
+    "neural networks: an empirical study. ICLR. The norm of the input-output Jacobian.",
+    "N. S. Keskar, D. Mudigere, J. Nocedal, M. Smelyanskiy, P. T. P. Tang (2017): On large-batch training for deep "
+    "learning: generalization gap and sharp minima. ICLR. Sharpness, metric 2.1.",
+    "L. Dinh, R. Pascanu, S. Bengio, Y. Bengio (2017): Sharp minima can generalize for deep nets. ICML. Why sharpness "
+    "depends on the scale of the weights.",
     "Student (1908): The probable error of a mean. Biometrika 6.",
     "M. Okabe, K. Ito (2008): Color universal design. The palette of the figures.",
 )
