@@ -1,4 +1,4 @@
-"""The command line: `whydeep run`, `list`, `report`, `data`, `bench`."""
+"""The command line: `whydeep run`, `list`, `report`, `claims`, `data`, `bench`."""
 
 import contextlib
 import io
@@ -42,6 +42,8 @@ class Run:
     """Where to train."""
     workers: Annotated[int, arg(metavar="N")] = 0
     """Processes that train; 0 means one per core. Results do not depend on it."""
+    claims: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Claims of your own, in a TOML or a Python file, judged with the others."""
     fresh: bool = False
     """Start anew: first remove what earlier runs wrote to the folder."""
 
@@ -74,19 +76,49 @@ class Report:
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
     """The run folder."""
+    claims: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Claims of your own, in a TOML or a Python file, judged with the others."""
 
     def __call__(self) -> int:
         """Write the report."""
         from whydeep.experiments import EXPERIMENTS
         from whydeep.experiments.presentation import draw_figures, write_report
+        from whydeep.experiments.verdicts import find_own_claims, judge_folder, keep_own_claims
         from whydeep.runs import RunFolder
 
         folder = RunFolder(self.folder)
         folder.require()
+        own = find_own_claims(folder, self.claims)
+        judgements = judge_folder(folder, own)
+        keep_own_claims(folder, self.claims)
         for experiment in EXPERIMENTS.values():
             draw_figures(folder, experiment)
-        write_report(folder)
+        write_report(folder, judgements)
         print(f"report: {folder.report}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Judge the claims of a run, from its results alone: supported, contradicted or undecided, and why."""
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run folder."""
+    json: bool = False
+    """Print what claims.json holds instead of a table."""
+    claims: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Claims of your own, in a TOML or a Python file, judged with the others."""
+
+    def __call__(self) -> int:
+        """Print the verdicts."""
+        from whydeep.experiments.verdicts import find_own_claims, judge_folder, keep_own_claims, verdicts_text
+        from whydeep.runs import RunFolder
+
+        folder = RunFolder(self.folder)
+        folder.require()
+        judgements = judge_folder(folder, find_own_claims(folder, self.claims))
+        keep_own_claims(folder, self.claims)
+        print(folder.claims.read_text(encoding="utf-8").rstrip() if self.json else verdicts_text(judgements).lstrip())
         return 0
 
 
@@ -121,11 +153,12 @@ class Bench:
         return 0
 
 
-COMMANDS = {"run": Run, "list": List, "report": Report, "data": Data, "bench": Bench}
+COMMANDS = {"run": Run, "list": List, "report": Report, "claims": Claims, "data": Data, "bench": Bench}
 Command = (
     Annotated[Run, subcommand("run")]
     | Annotated[List, subcommand("list")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Claims, subcommand("claims")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Bench, subcommand("bench")]
 )
@@ -147,7 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _parse(given: list[str]) -> Run | List | Report | Data | Bench:
+def _parse(given: list[str]) -> Run | List | Report | Claims | Data | Bench:
     """Parse with tyro; its boxed messages become one line."""
     messages = io.StringIO()
     try:

@@ -1,5 +1,7 @@
 """The report as a document: well formed, self-contained, escaped, accessible, and the same every time."""
 
+import base64
+import hashlib
 import io
 import itertools
 import re
@@ -11,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure as Drawing
 
 from whydeep.errors import RunError
-from whydeep.report.page import Figure, Page, Section, Table, render
+from whydeep.report.page import Claim, Figure, Page, Section, Table, Verdict, render
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 HOSTILE = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }}"
@@ -43,8 +45,20 @@ SECTION = Section(
     "E1. Function fitting",
     "Does depth help?",
     ("First paragraph.", "Second paragraph."),
-    (TABLE,),
+    Table("What was trained", ("network", "widths"), (("shallow", "1-9-1"), ("deep", "1-3-3-1"))),
     (figure(), figure("figure-02")),
+    (TABLE,),
+    (
+        Claim(
+            "C5",
+            "The deeper, the better.",
+            "the course report",
+            "supported",
+            "deep minus shallow: -0.1",
+            "p < 0.001",
+            Table("C5 in numbers", ("statistic", "estimate"), (("deep minus shallow", "-0.1"),), (1,)),
+        ),
+    ),
     (("Converged", "the loss stays low"),),
     "results/function-fitting.nc",
 )
@@ -53,7 +67,11 @@ PAGE = Page(
     "Populations of networks.",
     (("Scale", "quick"), ("Seeds", "n = 5")),
     (),
+    (Verdict("C5", "supported", "The deeper, the better.", "-0.1 [-0.2, 0.0]", "5", "< 0.001"),),
+    "1 supported.",
     (SECTION,),
+    (("Seeds", "every setting is trained once per seed"),),
+    (("Versions", "torch 2"),),
     "whydeep run --scale quick",
     ("Kingma and Ba (2015). https://arxiv.org/abs/1412.6980",),
 )
@@ -149,32 +167,42 @@ def test_a_drawing_styles_nothing_but_itself():
 def test_nothing_is_loaded():
     html = render(PAGE)
     document = Document(html)
-    assert not {"script", "iframe", "object", "embed", "audio", "video"} & {tag for tag, _ in document.elements}
+    assert not {"iframe", "object", "embed", "audio", "video"} & {tag for tag, _ in document.elements}
     assert not any("src" in attributes or "srcset" in attributes for _, attributes in document.elements)
     for tag, attributes in document.elements:
         if tag != "a" and "href" in attributes:
             assert re.match("#|data:", attributes["href"])
     assert not re.search(r"@import|@font-face|url\((?![\"']?#)", html)
     (policy,) = (meta["content"] for meta in document.all("meta") if "http-equiv" in meta)
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    script = html[html.rindex("<script>") + len("<script>") : html.rindex("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    own = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src"
+    assert policy == f"{own} 'sha256-{digest}'"  # the page's own script and no other
 
 
 def test_hostile_text_stays_text():
+    table = Table(HOSTILE, (HOSTILE,) * 2, ((HOSTILE,) * 2,))
     hostile = Section(
         "hostile",
         HOSTILE,
         HOSTILE,
         (HOSTILE,),
-        (Table(HOSTILE, (HOSTILE,) * 2, ((HOSTILE,) * 2,)),),
+        table,
         (Figure("figure-01", HOSTILE, HOSTILE, HOSTILE, draw()),),
+        (table,),
+        (Claim("C1", HOSTILE, HOSTILE, "supported", HOSTILE, HOSTILE, table),),
         ((HOSTILE, HOSTILE),),
         "javascript:alert('x') & #.nc",
         HOSTILE,
     )
-    page = Page(HOSTILE, HOSTILE, ((HOSTILE, HOSTILE),), (HOSTILE,), (hostile,), HOSTILE, (HOSTILE,))
+    pairs = ((HOSTILE, HOSTILE),)
+    verdict = Verdict("C1", "supported", HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    page = Page(
+        *(HOSTILE, HOSTILE, pairs, (HOSTILE,), (verdict,), HOSTILE, (hostile,), pairs, pairs, HOSTILE, (HOSTILE,))
+    )
     document = Document(render(page))
-    assert not document.all("script")
-    assert document.text.count(HOSTILE) == 23
+    assert len(document.all("script")) == 1
+    assert document.text.count(HOSTILE) == 46
     assert document.all("svg")[0]["aria-label"] == HOSTILE
     assert "javascript%3Aalert%28%27x%27%29%20%26%20%23.nc" in [link["href"] for link in document.all("a")]
 
@@ -200,10 +228,26 @@ def test_the_contents_lead_to_the_experiments():
 
 def test_tables_have_captions_and_scopes():
     document = Document(render(PAGE))
-    assert len(document.all("caption")) == len(document.all("table")) == 1
-    assert [cell["scope"] for cell in document.all("th")] == ["col", "col", "col", "row", "row"]
-    assert [cell.get("class") for cell in document.all("td")] == ["number", None] * 2
-    assert document.all("th")[1]["class"] == "number"
+    assert len(document.all("caption")) == len(document.all("table")) == 4
+    html = render(with_section(settings=Table("None", (), ()), claims=()))
+    table = Document(html[html.index('id="main"') - len("<main ") : html.index("</main>") + len("</main>")])
+    assert [cell["scope"] for cell in table.all("th")] == ["col", "col", "col", "row", "row"]
+    assert [cell.get("class") for cell in table.all("td")] == ["number", None] * 2
+    assert table.all("th")[1]["class"] == "number"
+
+
+def test_verdicts_come_first_and_lead_to_their_claims():
+    html = render(PAGE)
+    assert html.index('<a href="#claim-C5">C5</a>') < html.index("<nav") < html.index('<article id="claim-C5"')
+    claim = html[html.index('<article id="claim-C5"') :]
+    parts = [
+        "C5. The deeper, the better.",
+        '"verdict supported">supported',
+        "deep minus shallow: -0.1",
+        "p < 0.001".replace("<", "&lt;"),
+    ]
+    places = [claim.index(part) for part in parts]
+    assert places == sorted(places)
 
 
 def test_a_section_is_in_its_order():
@@ -214,10 +258,13 @@ def test_a_section_is_in_its_order():
         "Seed 3 is missing.",
         "First paragraph.",
         "Second paragraph.",
+        ">What was trained</",
         'id="figure-01"',
         "<figcaption><strong>Figure 1. Training error.</strong> The band is the interval.",
         'id="figure-02"',
         ">Final errors</",
+        "<h3>Claims</h3>",
+        'id="claim-C5"',
         "<h3>Definitions</h3>",
         'href="results/function-fitting.nc"',
     ]
@@ -235,8 +282,9 @@ def test_notices_and_missing_units_are_seen():
 
 
 def test_empty_parts_leave_nothing_behind():
-    empty = Section("e", "E", "", (), (Table("No rows", ("a", "b"), ()),), (), (), "")
-    document = Document(render(Page("Title", "", (), (), (empty,), "", ())))
+    none = Table("No rows", ("a", "b"), ())
+    empty = Section("e", "E", "", (), none, (), (none,), (), (), "")
+    document = Document(render(Page("Title", "", (), (), (), "", (empty,), (), (), "", ())))
     assert [tag for tag, _ in document.elements if re.fullmatch("h[1-6]", tag)] == ["h1", "h2", "h2"]
     assert not {"table", "dl", "figure", "ol", "pre", "h3"} & {tag for tag, _ in document.elements}
     assert "Data:" not in document.text

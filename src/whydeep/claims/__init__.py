@@ -1,6 +1,8 @@
 """What is claimed about results, and how sure that is.
 
 claim       Claim and Test: statement, statistic, accepted values; estimates with intervals
+verdict     judge: tests, adjusted p values, and supported, contradicted or undecided
+own         a user's own claims, from a TOML or a Python file
 intervals   Student t intervals over seeds
 correlation rank correlation along a dimension
 """
@@ -8,15 +10,26 @@ correlation rank correlation along a dimension
 from whydeep.claims.claim import Claim, Estimate, Test, estimate
 from whydeep.claims.correlation import rank_correlation
 from whydeep.claims.intervals import LEVEL, Interval, interval_band, mean_interval
+from whydeep.claims.own import OwnClaims, read_claims
+from whydeep.claims.verdict import Case, Judgement, Part, Verdict, holm, judge, seeds_needed
 
 __all__ = [
     "LEVEL",
+    "Case",
     "Claim",
     "Estimate",
     "Interval",
+    "Judgement",
+    "OwnClaims",
+    "Part",
     "Test",
+    "Verdict",
     "estimate",
+    "holm",
     "interval_band",
+    "judge",
     "mean_interval",
     "rank_correlation",
+    "read_claims",
+    "seeds_needed",
 ]

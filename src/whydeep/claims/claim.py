@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
+import numpy as np
 import xarray as xr
 
 from whydeep.claims.intervals import LEVEL, Interval, mean_interval
+
+REPORT = "S. Khamkar (2023), the course report"
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Test:
             dimensions are parts (networks, functions), and the claim is about every part.
         low, high: the claim says that the statistic lies between them.
         log: whether seeds vary by factors (losses), so that intervals are computed on the logarithm.
+        limits: values that the statistic can have, such as 0 and 1 for a share: intervals are cut there.
     """
 
     __test__ = False  # not a case for pytest
@@ -28,6 +32,7 @@ class Test:
     low: float = -inf
     high: float = inf
     log: bool = False
+    limits: tuple[float, float] = (-inf, inf)
 
     @property
     def rule(self) -> str:
@@ -46,35 +51,47 @@ class Claim:
     """A sentence about an experiment, and the tests that must all come out for it to hold.
 
     The statistics and their bounds are written down in the experiment's file, before results are seen.
+
+    Attributes:
+        id: short, such as C1.
+        statement: the sentence.
+        tests: each of their parts must hold for the claim to be supported.
+        source: who says so.
+        needs: dimension -> labels that the results must hold; without them the claim is about something else.
     """
 
     id: str
     statement: str
     tests: tuple[Test, ...]
+    source: str = REPORT
     needs: Mapping[str, tuple[str | float, ...]] = field(default_factory=dict)
 
     def applies(self, results: xr.Dataset) -> bool:
-        """Say whether the results hold what the claim is about: `needs` maps a dimension to labels."""
+        """Say whether the results hold what the claim is about."""
         return all(set(labels) <= set(results[name].values.tolist()) for name, labels in self.needs.items())
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One part of one test of a claim, estimated over seeds."""
+    """One part of one test of a claim, estimated over seeds; `values` are those of the seeds that have a finite one."""
 
     claim: Claim
     test: Test
     part: str
     interval: Interval
+    values: np.ndarray
 
 
 def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Estimate]:
     """Estimate every part of every test of a claim, with its interval over seeds."""
-    return [
-        Estimate(claim, test, part, mean_interval(values, log=test.log, level=level))
-        for test in claim.tests
-        for part, values in _parts(test.measure(results))
-    ]
+    found = []
+    for test in claim.tests:
+        for part, measured in _parts(test.measure(results)):
+            values = np.asarray(measured, dtype=float)
+            values = values[np.isfinite(values)]
+            interval = mean_interval(values, log=test.log, level=level, limits=test.limits)
+            found.append(Estimate(claim, test, part, interval, values))
+    return found
 
 
 def _parts(measured: xr.DataArray) -> list[tuple[str, xr.DataArray]]:

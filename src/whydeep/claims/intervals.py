@@ -46,7 +46,13 @@ def _decimals(step: float) -> int:
     return max(0, -math.floor(math.log10(abs(step)))) if step else 0
 
 
-def mean_interval(values: ArrayLike, *, log: bool = False, level: float = LEVEL) -> Interval:
+def mean_interval(
+    values: ArrayLike,
+    *,
+    log: bool = False,
+    level: float = LEVEL,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
     """Mean over seeds with its Student t interval (Student 1908).
 
     The interval is ``mean +- t * sd / sqrt(n)`` with n - 1 degrees of freedom. A bootstrap over so few
@@ -58,6 +64,7 @@ def mean_interval(values: ArrayLike, *, log: bool = False, level: float = LEVEL)
         log: compute on the logarithm, for positive quantities that vary by factors (losses): the estimate
             is then the geometric mean. A value of zero or less gives no interval.
         level: share of such intervals that cover the true mean.
+        limits: values that are possible; the interval is cut there, and covers as often as before.
 
     >>> interval = mean_interval([1.0, 2.0, 3.0])
     >>> print(interval, interval.n)
@@ -65,7 +72,8 @@ def mean_interval(values: ArrayLike, *, log: bool = False, level: float = LEVEL)
     """
     low, estimate, high = interval_band(np.asarray(values, dtype=float)[:, None], log=log, level=level)
     n = int(np.count_nonzero(~np.isnan(np.asarray(values, dtype=float))))
-    return Interval(float(estimate[0]), float(low[0]), float(high[0]), n, level)
+    cut = [float(np.clip(end[0], *limits)) for end in (low, high)]
+    return Interval(float(estimate[0]), cut[0], cut[1], n, level)
 
 
 def interval_band(

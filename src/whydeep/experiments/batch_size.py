@@ -234,6 +234,7 @@ CLAIMS = (
                 "rank correlation of sensitivity with the batch size",
                 lambda r: rank_correlation(r.sensitivity, r.batch_size.astype(float), "batch_size"),
                 high=0,
+                limits=(-1, 1),
             ),
         ),
     ),

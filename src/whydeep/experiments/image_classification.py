@@ -213,12 +213,18 @@ CLAIMS = (
         "C9",
         "99 % on training images, a plateau of 95-96 % on test images.",
         (
-            Test("final training accuracy", lambda r: r.train_accuracy.isel(epoch=-1, drop=True), low=0.99),
+            Test(
+                "final training accuracy",
+                lambda r: r.train_accuracy.isel(epoch=-1, drop=True),
+                low=0.99,
+                limits=(0, 1),
+            ),
             Test(
                 "test accuracy, mean over the last epochs",
                 lambda r: _last(r.test_accuracy).mean("epoch"),
                 low=0.95,
                 high=0.97,
+                limits=(0, 1),
             ),
         ),
     ),

@@ -138,11 +138,13 @@ CLAIMS = (
                 "rank correlation of accuracy with the number of parameters",
                 lambda r: rank_correlation(_splits(r, "accuracy"), r.parameters, "hidden"),
                 low=0,
+                limits=(-1, 1),
             ),
             Test(
                 "rank correlation of loss with the number of parameters",
                 lambda r: rank_correlation(_splits(r, "loss"), r.parameters, "hidden"),
                 high=0,
+                limits=(-1, 1),
             ),
         ),
     ),

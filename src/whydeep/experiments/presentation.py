@@ -5,42 +5,29 @@ Everything here is made from results/*.nc and manifest.json alone, so that a rep
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from whydeep.claims import Estimate, estimate
-from whydeep.errors import RunError
+from whydeep.claims import Judgement
 from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import Experiment
+from whydeep.experiments.verdicts import format_p, read_results
 from whydeep.networks import parameter_count
 from whydeep.report import page
 from whydeep.report.style import figure_style, notice, save
 from whydeep.runs import RunFolder, format_duration, read_manifest, write_atomically
-
-FORMAT = 1
-"""Counted up when older results can no longer be presented."""
-
-
-def read_results(folder: RunFolder, experiment: Experiment) -> xr.Dataset:
-    """Read the results of an experiment.
-
-    Raises:
-        RunError: there are none, or another version of whydeep wrote them in another way.
-    """
-    results = folder.read_results(experiment.name)
-    if results.attrs.get("format") != FORMAT:
-        raise RunError(f"{folder.results(experiment.name)} was written by another version of whydeep: run it again")
-    return results
 
 
 def draw_figures(folder: RunFolder, experiment: Experiment, *, again: bool = True) -> None:
     """Draw the figures of an experiment whose results are there; unless `again`, only where results are newer."""
     if experiment.name not in folder.experiments():
         return
-    results = read_results(folder, experiment)
+    results = read_results(folder, experiment.name)
     folder.figures.mkdir(exist_ok=True)
     written = folder.results(experiment.name).stat().st_mtime
     for figure in experiment.figures(results):
@@ -54,45 +41,28 @@ def draw_figures(folder: RunFolder, experiment: Experiment, *, again: bool = Tru
         save(drawn, path)
 
 
-def estimates(experiment: Experiment, results: xr.Dataset) -> list[Estimate]:
-    """Estimate every claim that the results are about."""
-    return [one for claim in experiment.claims if claim.applies(results) for one in estimate(claim, results)]
-
-
-def estimates_text(folder: RunFolder, experiment: Experiment) -> str:
-    """Write the estimates of an experiment's claims, for the console."""
-    if experiment.name not in folder.experiments():
-        return ""
-    results = read_results(folder, experiment)
-    lines = [f"\n{experiment.title} (n = {results.sizes['seed']} seeds, 95 % intervals)"]
-    last: tuple[str, str] = ("", "")
-    for one in estimates(experiment, results):
-        if one.claim.id != last[0]:
-            lines.append(f"  {one.claim.id}  {one.claim.statement}")
-        if (one.claim.id, one.test.statistic) != last:
-            lines.append(f"      {one.test.statistic}; the claim: {one.test.rule}")
-        last = one.claim.id, one.test.statistic
-        fewer = f"  (n = {one.interval.n})" if one.interval.n < results.sizes["seed"] else ""
-        lines.append(f"        {one.part:<22} {one.interval}{fewer}" if one.part else f"        {one.interval}{fewer}")
-    return "\n".join(lines)
-
-
-def write_report(folder: RunFolder) -> None:
-    """Write report.html from the results, figures and manifest of a folder.
+def write_report(folder: RunFolder, judgements: Sequence[Judgement]) -> None:
+    """Write report.html from the results, figures and manifest of a folder, and the verdicts on its claims.
 
     Raises:
         RunError: the folder holds no run.
     """
     manifest = read_manifest(folder)
     sections = [
-        _section(folder, experiment) for name, experiment in EXPERIMENTS.items() if name in folder.experiments()
+        _section(folder, experiment, [one for one in judgements if one.experiment == name])
+        for name, experiment in EXPERIMENTS.items()
+        if name in folder.experiments()
     ]
     report = page.Page(
         title="How neural networks train",
         lead="Populations of networks, one member per seed: what was trained, what was measured, and how sure it is.",
         facts=_facts(manifest),
         notices=_notices(folder, manifest),
+        verdicts=tuple(_verdict(one) for one in judgements if one.verdict != "not-run"),
+        verdicts_note=_verdicts_note(judgements),
         sections=tuple(sections),
+        methods=METHODS,
+        environment=_environment(manifest),
         command=_command(manifest),
         references=REFERENCES,
     )
@@ -113,16 +83,25 @@ def _notices(folder: RunFolder, manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _facts(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Say what was run: label and value."""
-    configuration, versions, git = manifest["configuration"], manifest["versions"], manifest["git"]
+    configuration, git = manifest["configuration"], manifest["git"]
     seconds = sum(job["seconds"] for job in manifest["jobs"])
     return (
         ("Scale", configuration["scale"]),
         ("Seeds", f"n = {configuration['seeds']} per setting"),
         ("Device", f"{manifest['device']}, {manifest['cpu_count']} cores"),
+        ("Images", configuration["dataset"] or "none"),
         ("Training time", f"{format_duration(seconds)} on one core, all experiments"),
         ("Started", f"{datetime.fromisoformat(manifest['start']):%Y-%m-%d %H:%M} UTC"),
-        ("Versions", ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "numpy"))),
         ("whydeep", manifest["whydeep"] + (f", commit {git['commit'][:12]}" if git else "")),
+    )
+
+
+def _environment(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Say with what it was run: label and value."""
+    return (
+        ("Versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
+        ("Device", f"{manifest['device']}, {manifest['cpu_count']} cores"),
+        ("Root seed", str(manifest["configuration"]["root_seed"])),
     )
 
 
@@ -155,8 +134,8 @@ REFERENCES = (
 )
 
 
-def _section(folder: RunFolder, experiment: Experiment) -> page.Section:
-    results = read_results(folder, experiment)
+def _section(folder: RunFolder, experiment: Experiment, judgements: Sequence[Judgement]) -> page.Section:
+    results = read_results(folder, experiment.name)
     missing = results.attrs["missing"]
     sentence, settings = _settings(json.loads(results.attrs["settings"]))
     shown = [
@@ -179,8 +158,10 @@ def _section(folder: RunFolder, experiment: Experiment) -> page.Section:
         title=experiment.title,
         question=experiment.question,
         paragraphs=(_sample(results), sentence),
-        tables=(settings, *tables, _claims_table(experiment, results)),
+        settings=settings,
         figures=tuple(shown),
+        tables=tuple(tables),
+        claims=tuple(_claim(one) for one in judgements if one.verdict != "not-run"),
         definitions=tuple(experiment.definitions.items()),
         data_file=folder.results(experiment.name).relative_to(folder.path).as_posix(),
         missing=f"Some units are missing: {missing}. Run the same command again to go on." if missing else "",
@@ -193,18 +174,69 @@ def _sample(results: xr.Dataset) -> str:
     return f"Scale {results.attrs['scale']}, n = {results.sizes['seed']} seeds per setting{images}."
 
 
-def _claims_table(experiment: Experiment, results: xr.Dataset) -> page.Table:
-    rows: list[tuple[str, ...]] = []
-    last = None
-    for one in estimates(experiment, results):
-        statement = one.claim.statement if one.claim is not last else ""  # said once, above its parts
-        last = one.claim
-        interval = one.interval
-        cells = one.test.statistic, one.part, str(interval), str(interval.n), one.test.rule
-        rows.append((one.claim.id, statement, *cells))
-    header = ("claim", "statement", "statistic", "part", "estimate [95 % interval]", "n", "the claim says")
-    caption = "What the course report claims, and what was estimated here"
-    return page.Table(caption, header, tuple(rows), numeric=(4, 5))
+def _verdict(one: Judgement) -> page.Verdict:
+    """One row of the table of verdicts."""
+    interval = str(one.deciding.estimate.interval) if one.deciding else ""
+    n = str(one.deciding.estimate.interval.n) if one.deciding else ""
+    p = "" if np.isnan(one.p_adjusted) else format_p(one.p_adjusted).removeprefix("= ")
+    return page.Verdict(one.claim.id, one.verdict, one.claim.statement, interval, n, p)
+
+
+def _verdicts_note(judgements: Sequence[Judgement]) -> str:
+    counts = Counter(one.verdict for one in judgements)
+    parts = [f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided") if counts[name]]
+    absent = f" {counts['not-run']} claims are about experiments that were not run." if counts["not-run"] else ""
+    return (
+        f"{', '.join(parts) or 'no claim was tested'}. Estimate and interval are those of the part that decides; p is "
+        f"adjusted over all claims.{absent}"
+    )
+
+
+def _claim(one: Judgement) -> page.Claim:
+    """A claim with the numbers that its verdict rests on."""
+    rows = [
+        (
+            f"{part.estimate.test.statistic}; {part.estimate.part}"
+            if part.estimate.part
+            else part.estimate.test.statistic,
+            str(part.estimate.interval),
+            str(part.estimate.interval.n),
+            "none" if np.isnan(part.agreeing) else f"{round(part.agreeing * part.estimate.interval.n)}",
+            part.estimate.test.rule,
+        )
+        for part in one.parts
+    ]
+    header = ("statistic", f"estimate [{one.level:.0%} interval]", "n", "seeds that agree", "the claim says")
+    table = page.Table(f"{one.claim.id} in numbers", header, tuple(rows), numeric=(1, 2, 3))
+    ps = "" if np.isnan(one.p) else f"p {format_p(one.p)}, adjusted over all claims p {format_p(one.p_adjusted)}."
+    return page.Claim(one.claim.id, one.claim.statement, one.claim.source, one.verdict, one.reason, ps, table)
+
+
+METHODS = (
+    (
+        "Seeds",
+        "every setting is trained once per seed. Initial weights, order of samples, data and labels come from random "
+        "streams that depend on what they are for and on nothing else; what can be shared between settings is, so that "
+        "they are compared within each seed.",
+    ),
+    (
+        "Intervals",
+        "Student's t over seeds, on the logarithm for losses and norms; cut at the limits of what a quantity can be. A "
+        "bootstrap over so few seeds would be too narrow.",
+    ),
+    (
+        "Verdicts",
+        "a claim has statistics and the values that agree with it, written down before results were seen. It is "
+        "supported if every part is shown to lie there, contradicted if some part is shown to lie outside, else "
+        "undecided. Tests are two-sided t tests over seeds, and their p are adjusted over all claims by Holm's method: "
+        "with 95 % confidence no verdict of the report is wrong, as far as the seeds vary normally.",
+    ),
+    (
+        "What seeds cannot tell",
+        "a verdict is about these networks on these data, over the randomness of training. It says nothing about other "
+        "data sets, sizes or optimisers.",
+    ),
+)
 
 
 def _settings(settings: Sequence[Mapping[str, Any]]) -> tuple[str, page.Table]:

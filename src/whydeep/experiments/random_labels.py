@@ -248,6 +248,7 @@ CLAIMS = (
                 "final training accuracy on labels that were drawn once",
                 lambda r: _final(r.train_accuracy.sel(training=[SMALL, WIDE])),
                 high=0.99,
+                limits=(0, 1),
             ),
         ),
     ),

@@ -17,9 +17,13 @@ from whydeep.data import Dataset, Source, locate, target_function
 from whydeep.errors import SettingError, near_names
 from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import SCALES, Experiment, Plan, Scale, Setting
-from whydeep.experiments.presentation import FORMAT, draw_figures, estimates_text, write_report
+from whydeep.experiments.presentation import draw_figures, write_report
 from whydeep.experiments.results import combine
+from whydeep.experiments.verdicts import FORMAT, find_own_claims, judge_folder, keep_own_claims, verdicts_text
 from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute, format_duration
+
+LONG = 100.0
+"""Predicted seconds of one seed from which on it is a job of its own."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Request:
     device: str = "auto"
     workers: int = 0
     fresh: bool = False
+    claims: Path | None = None
 
     def __post_init__(self) -> None:
         for name in self.experiments:
@@ -79,6 +84,7 @@ def run_study(request: Request) -> Outcome:
     jobs = _jobs(experiments, _plan(request, images), seeds, images, device)
     _say(_headline(request, experiments, images, device))
     folder = RunFolder(request.out)
+    own = find_own_claims(folder, request.claims)
     with (
         folder.claim(fresh=request.fresh),
         Manifest(
@@ -88,6 +94,7 @@ def run_study(request: Request) -> Outcome:
             device=_device_name(device),
         ) as manifest,
     ):
+        keep_own_claims(folder, request.claims)
         context = Context(device=device, source=source)
         shared = _share_out(jobs, workers) if device == "cpu" else jobs
         start = time.perf_counter()
@@ -95,13 +102,19 @@ def run_study(request: Request) -> Outcome:
         _say(_costs(outcome, time.perf_counter() - start, workers))
         manifest.add(outcome)
         for experiment in experiments:
-            own = [job for job in jobs if job.experiment == experiment.name]
-            _write_results(folder, experiment, own, seeds, request.scale, images)
+            its_jobs = [job for job in jobs if job.experiment == experiment.name]
+            _write_results(folder, experiment, its_jobs, seeds, request.scale, images)
             draw_figures(folder, experiment, again=False)
-    write_report(folder)
-    for experiment in experiments:
-        _say(estimates_text(folder, experiment))
+    problem = None
+    try:
+        judgements = judge_folder(folder, own)
+    except SettingError as error:  # of a user's claim: nothing else is lost
+        problem, judgements = error, judge_folder(folder, [])
+    write_report(folder, judgements)
+    _say(verdicts_text(judgements, all_claims=False))
     _say(_closing(outcome, folder))
+    if problem:
+        raise problem
     return outcome
 
 
@@ -163,12 +176,16 @@ def _jobs(
 def _share_out(jobs: Sequence[Job], workers: int) -> list[Job]:
     """Split the seeds of jobs that are too long for all workers to be busy until the end.
 
-    A job takes at most half of a worker's fair share; how seeds are split never changes their numbers.
+    A job takes at most half of a worker's fair share, and a seed that takes long on its own is a job of its own: large
+    networks gain nothing from each other's company, and fit the cache better alone. How seeds are split never changes
+    their numbers.
     """
     limit = sum(job.cost for job in jobs) / (2 * workers)
     shared = []
     for job in jobs:
         pieces = min(len(job.seeds), max(1, round(job.cost / limit + 0.49))) if workers > 1 else 1
+        if job.setting.cost > LONG:
+            pieces = len(job.seeds)
         bounds = [len(job.seeds) * piece // pieces for piece in range(pieces + 1)]
         shared += [replace(job, seeds=job.seeds[start:stop]) for start, stop in pairwise(bounds)]
     return shared

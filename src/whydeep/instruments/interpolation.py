@@ -11,7 +11,9 @@ from whydeep.errors import SettingError
 from whydeep.population import Population
 
 
-def interpolate(first: nn.Module | Population, second: nn.Module | Population, alphas: ArrayLike) -> Population:
+def interpolate(
+    first: nn.Module | Population, second: nn.Module | Population, alphas: ArrayLike | Tensor
+) -> Population:
     """Return networks at (1 - alpha) * first + alpha * second, for every alpha (Goodfellow et al. 2015).
 
     The line is a population: an `Evaluator` or a `Landscape` tells its losses and accuracies, and `loss_barrier` how
@@ -32,8 +34,8 @@ def interpolate(first: nn.Module | Population, second: nn.Module | Population, a
     >>> line
     Population of 5 x Linear with 4 parameters each (torch.float32, cpu)
     """
-    along = np.atleast_1d(np.asarray(alphas, dtype=float))
-    if along.ndim != 1 or along.size == 0 or not np.isfinite(along).all():
+    along = torch.atleast_1d(_numbers(alphas))
+    if along.ndim != 1 or len(along) == 0 or not along.isfinite().all():
         raise SettingError(f"alphas must be a list of finite numbers, at least one, not {alphas!r}")
     ends = [_population(end) for end in (first, second)]
     if len(ends[0]) != len(ends[1]):
@@ -44,12 +46,17 @@ def interpolate(first: nn.Module | Population, second: nn.Module | Population, a
         raise SettingError(f"{ends[0]!r} and {ends[1]!r} differ in architecture or type: there is no line between them")
     pairs = len(ends[0])
     line = ends[0].select([pair for pair in range(pairs) for _ in along])
-    shares = torch.from_numpy(along).to(line.device).repeat(pairs)
+    shares = along.to(line.device).repeat(pairs)
     start, stop = ends[0].flat, ends[1].flat.to(line.device)
     line.flat.copy_(_mix(start, stop, shares))
     for name, buffer in line.buffers.items():
         buffer.copy_(_mix(ends[0].buffers[name], ends[1].buffers[name].to(line.device), shares))
     return line
+
+
+def _numbers(values: ArrayLike | Tensor) -> Tensor:
+    """Copy numbers, however they are given, to a tensor in float64."""
+    return values.detach().double() if isinstance(values, Tensor) else torch.tensor(np.array(values, dtype=float))
 
 
 def _population(solution: nn.Module | Population) -> Population:
@@ -74,7 +81,7 @@ def _mix(first: Tensor, second: Tensor, shares: Tensor) -> Tensor:
     return torch.where(shares == 0, first, torch.where(shares == 1, second, mixed))
 
 
-def loss_barrier(alphas: ArrayLike, losses: Tensor) -> Tensor:
+def loss_barrier(alphas: ArrayLike | Tensor, losses: Tensor) -> Tensor:
     """Height of the loss above the straight line between its ends: max over alpha in [0, 1], [...].
 
     L(alpha) - ((1 - alpha) L(0) + alpha L(1)), the greatest over the alphas given (Frankle et al. 2020 take the mean of
@@ -88,7 +95,7 @@ def loss_barrier(alphas: ArrayLike, losses: Tensor) -> Tensor:
     tensor(2.)
     """
     losses = losses if losses.is_floating_point() else losses.double()
-    along = torch.tensor(np.array(alphas, dtype=float)).to(losses)
+    along = _numbers(alphas).to(losses)
     if along.ndim != 1 or losses.shape[-1:] != along.shape:
         raise SettingError(f"losses must be [..., {along.numel()}], one for each alpha, not {tuple(losses.shape)}")
     ends = [torch.nonzero(along == end).flatten() for end in (0, 1)]

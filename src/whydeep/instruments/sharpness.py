@@ -38,7 +38,7 @@ def sharpness(
     *,
     subspace: int | None = None,
     draws: int = 20,
-    steps: int = 30,
+    steps: int = 60,
     seed: int = 0,
     points: Tensor | None = None,
 ) -> Sharpness:

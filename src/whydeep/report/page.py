@@ -3,15 +3,20 @@
 An experiment hands over plain text, tables and drawings; how they look is decided here and in templates/.
 """
 
+import base64
+import hashlib
+import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from whydeep.errors import RunError
+from whydeep.report import curves
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,31 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A claim of an experiment: what is claimed, by whom, what became of it and why, and the numbers behind."""
+
+    id: str
+    statement: str
+    source: str
+    verdict: str
+    reason: str
+    test: str
+    table: Table
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of the table of verdicts; it links to the claim of the same id."""
+
+    id: str
+    verdict: str
+    statement: str
+    interval: str
+    n: str
+    p: str
+
+
+@dataclass(frozen=True)
 class Section:
     """One experiment; `name` is its anchor, `data_file` is relative to the report, `missing` is a warning."""
 
@@ -43,8 +73,10 @@ class Section:
     title: str
     question: str
     paragraphs: tuple[str, ...]
-    tables: tuple[Table, ...]
+    settings: Table
     figures: tuple[Figure, ...]
+    tables: tuple[Table, ...]
+    claims: tuple[Claim, ...]
     definitions: tuple[tuple[str, str], ...]
     data_file: str
     missing: str = ""
@@ -52,13 +84,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report; `facts` are (label, value), `notices` are what a reader must know first."""
+    """The whole report; `facts`, `methods` and `environment` are (label, value), `notices` come first."""
 
     title: str
     lead: str
     facts: tuple[tuple[str, str], ...]
     notices: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    verdicts_note: str
     sections: tuple[Section, ...]
+    methods: tuple[tuple[str, str], ...]
+    environment: tuple[tuple[str, str], ...]
     command: str
     references: tuple[str, ...]
 
@@ -71,7 +107,19 @@ def render(page: Page) -> str:
     Raises:
         RunError: a drawing is not SVG.
     """
-    return _environment().get_template("page.html").render(page=page)
+    script = _script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(page=page, script=Markup(script), script_hash=Markup(f"'sha256-{digest}'"))
+    )
+
+
+@cache
+def _script() -> str:
+    """Return the page's own script; the page allows no other."""
+    return resources.files("whydeep.report").joinpath("templates", "page.js").read_text(encoding="utf-8")
 
 
 @cache
@@ -84,6 +132,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["drawing"] = _drawing
+    environment.filters["curves"] = _curves
     return environment
 
 
@@ -100,7 +149,7 @@ def _drawing(figure: Figure) -> Markup:
     except ET.ParseError as error:
         raise RunError(f"the drawing of {figure.name} is not SVG ({error}): draw the figure again") from None
     for parent in list(root.iter()):
-        for child in [child for child in parent if _local(child.tag) in ("metadata", "style")]:
+        for child in [child for child in parent if _local(child.tag) in ("metadata", "style", "desc")]:
             parent.remove(child)
     for element in root.iter():
         element.tag = _local(element.tag)
@@ -115,6 +164,12 @@ def _drawing(figure: Figure) -> Markup:
     title.text = figure.title
     root.insert(0, title)
     return Markup(ET.tostring(root, encoding="unicode"))
+
+
+def _curves(figure: Figure) -> Markup:
+    """Return what the page's script knows of a figure (see `report.curves`), as JSON that is safe inside HTML."""
+    found = curves.extract(figure.svg)
+    return Markup(json.dumps(found, separators=(",", ":")).replace("<", "\\u003c")) if found else Markup("")
 
 
 def _local(name: str) -> str:

@@ -20,6 +20,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 from whydeep.claims import interval_band
+from whydeep.report import curves
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#aa4499"
 SKY, ORANGE, BLACK, GREY = "#56b4e9", "#e69f00", "#1a1a1a", "#767676"
@@ -103,11 +104,14 @@ def draw_band(
     x = np.asarray(x)[thin]
     low, mean, high = interval_band(np.asarray(values)[:, thin], log=log)
     axes.plot(x, mean, color=colour, linestyle=line, label=label, marker="o" if markers else None, markersize=4)
+    curves.with_interval(axes.lines[-1], low, high)
     if seeds:
         for one in np.asarray(values)[:, thin]:
-            axes.plot(x, one, ".", color=colour, alpha=0.45, markersize=4, markeredgewidth=0)
+            dots = axes.plot(x, one, ".", color=colour, alpha=0.45, markersize=4, markeredgewidth=0)
+            curves.belongs(dots[0], label)
     if np.isfinite(low).any():
-        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+        band = axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+        curves.belongs(band, label)
 
 
 def frame(axes: Axes, values: ArrayLike, *, log: bool = False) -> None:
@@ -152,8 +156,10 @@ def notice(figure: Figure, text: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as `path`.svg and `path`.png; equal figures give equal files."""
+    """Write a figure as `path`.png and `path`.svg, which knows its curves' values; equal figures give equal files."""
+    known = curves.describe(figure)
     with figure_style():
-        for ending, unwanted in ((".svg", ("Date", "Creator")), (".png", ("Software",))):
-            metadata = dict.fromkeys(unwanted)
-            figure.savefig(path.with_suffix(ending), dpi=160, bbox_inches="tight", metadata=metadata)
+        figure.savefig(path.with_suffix(".png"), dpi=160, bbox_inches="tight", metadata={"Software": None})
+        metadata = {"Date": None, "Creator": None}
+        figure.savefig(path.with_suffix(".svg"), dpi=160, bbox_inches="tight", metadata=metadata)
+    path.with_suffix(".svg").write_text(curves.embed(path.with_suffix(".svg").read_text(encoding="utf-8"), known))

@@ -2,7 +2,7 @@
 
 units/EXPERIMENT/SETTING-DIGEST/seed-0000.nc   one unit each
 results/EXPERIMENT.nc                          the units of an experiment put together
-figures/, logs/, manifest.json, claims.json, report.html
+figures/, logs/, manifest.json, claims.json, own-claims.toml, report.html
 """
 
 import json
@@ -29,6 +29,7 @@ CONTENTS = (
     "logs",
     "manifest.json",
     "claims.json",
+    "own-claims.toml",
     "report.html",
 )
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class RunFolder:
         self.progress = self.path / "progress"
         self.manifest = self.path / "manifest.json"
         self.claims = self.path / "claims.json"
+        self.own_claims = self.path / "own-claims.toml"
         self.report = self.path / "report.html"
 
     @contextmanager

@@ -1,0 +1,137 @@
+"""A user's own claims, from a TOML or a Python file."""
+
+import runpy
+import tomllib
+from collections.abc import Callable, Mapping
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from whydeep.claims.claim import Claim, Test
+from whydeep.errors import SettingError, near_names
+
+KEYS = {
+    "id": str,
+    "experiment": str,
+    "statement": str,
+    "source": str,
+    "statistic": str,
+    "variable": str,
+    "at": dict,
+    "minus": dict,
+    "low": (int, float),
+    "high": (int, float),
+    "log": bool,
+}
+REQUIRED = ("id", "experiment", "statement", "variable")
+PLACES = {"first": 0, "last": -1}
+
+OwnClaims = list[tuple[str, Claim]]
+
+
+def read_claims(path: Path) -> OwnClaims:
+    """Read claims, each with the name of its experiment.
+
+    A TOML file holds tables ``[[claims]]``: `id`, `experiment`, `statement` (and `source`); `variable` of the results,
+    `at` (labels of dimensions; "first" or "last" for a place), `minus` (labels that differ in what is subtracted);
+    `low` and `high`, between which the claim says the value lies; `log` for quantities that vary by factors.
+    Dimensions that are not named are parts, and the claim is about each of them.
+
+    A Python file defines ``CLAIMS``, a dictionary from the name of an experiment to a list of `Claim`. It is run.
+
+    Raises:
+        SettingError: one line that says what is wrong with the file.
+    """
+    if not path.is_file():
+        raise SettingError(f"there is no file of claims at {path}")
+    if path.suffix == ".py":
+        return _from_python(path)
+    if path.suffix == ".toml":
+        return _from_toml(path)
+    raise SettingError(f"claims are read from a .toml or a .py file, not from {path.name}")
+
+
+def _from_python(path: Path) -> OwnClaims:
+    try:
+        defined = runpy.run_path(str(path)).get("CLAIMS")
+    except Exception as error:  # whatever the user's code does
+        raise SettingError(f"{path}: {type(error).__name__}: {error}") from None
+    if not isinstance(defined, Mapping) or not all(
+        isinstance(claim, Claim) for claims in defined.values() for claim in claims
+    ):
+        raise SettingError(f"{path} must define CLAIMS, a dictionary from names of experiments to lists of Claim")
+    return [(experiment, claim) for experiment, claims in defined.items() for claim in claims]
+
+
+def _from_toml(path: Path) -> OwnClaims:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is not TOML: {error}") from None
+    tables = content.get("claims")
+    if set(content) - {"claims"} or not isinstance(tables, list) or not tables:
+        raise SettingError(f"{path} must hold tables [[claims]] and nothing else, at least one")
+    return [_claim(f"{path}, claim {number}", table) for number, table in enumerate(tables, 1)]
+
+
+def _claim(where: str, table: Mapping[str, Any]) -> tuple[str, Claim]:
+    for key, value in table.items():
+        if key not in KEYS:
+            raise SettingError(f"{where}: nothing is called {key!r}: {near_names(key, KEYS)}")
+        if not isinstance(value, KEYS[key]) or (isinstance(value, bool) and key != "log"):  # type: ignore[arg-type]
+            raise SettingError(f"{where}: {key} is {value!r}, and must be {_kind(key)}")
+    missing = [key for key in REQUIRED if not table.get(key)]
+    if missing:
+        raise SettingError(f"{where}: lacks {', '.join(missing)}")
+    low, high = float(table.get("low", -inf)), float(table.get("high", inf))
+    if not low < high or not (isfinite(low) or isfinite(high)):
+        raise SettingError(f"{where}: give low, high or both, numbers between which the value lies, low below high")
+    variable, at, minus = table["variable"], table.get("at", {}), table.get("minus", {})
+    words = f"{variable} at {_labels(at)}" if at else variable
+    statistic = table.get("statistic", f"{words}, minus {_labels(minus)}" if minus else words)
+    test = Test(statistic, _measure(table["id"], variable, at, minus), low=low, high=high, log=table.get("log", False))
+    return table["experiment"], Claim(table["id"], table["statement"], (test,), source=table.get("source", where))
+
+
+def _kind(key: str) -> str:
+    return {str: "a text", dict: "a table of labels", bool: "true or false"}.get(KEYS[key], "a number")  # type: ignore[call-overload]
+
+
+def _labels(labels: Mapping[str, Any]) -> str:
+    return ", ".join(f"{dim} {label}" for dim, label in labels.items())
+
+
+def _measure(
+    claim: str, variable: str, at: Mapping[str, Any], minus: Mapping[str, Any]
+) -> Callable[[xr.Dataset], xr.DataArray]:
+    def measure(results: xr.Dataset) -> xr.DataArray:
+        names = [str(name) for name in results.data_vars if "seed" in results[name].dims]
+        if variable not in names:
+            raise SettingError(f"claim {claim}: the results have no {variable!r}: {near_names(variable, names)}")
+        values = results[variable]
+        chosen = _select(claim, values, at)
+        return chosen - _select(claim, values, {**at, **minus}) if minus else chosen
+
+    return measure
+
+
+def _select(claim: str, values: xr.DataArray, labels: Mapping[str, Any]) -> xr.DataArray:
+    for dim, label in labels.items():
+        if dim not in values.dims or dim == "seed":
+            accepted = [str(name) for name in values.dims if name != "seed"]
+            raise SettingError(f"claim {claim}: {values.name} has no dimension {dim!r}: {near_names(dim, accepted)}")
+        if isinstance(label, str) and label in PLACES:
+            values = values.isel({dim: PLACES[label]}, drop=True)
+            continue
+        there = values[dim].values.tolist()
+        wanted = label if isinstance(label, list) else [label]
+        unknown = [one for one in wanted if not np.isin(one, there)]
+        if unknown:
+            raise SettingError(
+                f"claim {claim}: {dim} has no label {unknown[0]!r}: {near_names(str(unknown[0]), map(str, there))}"
+            )
+        values = values.sel({dim: label}, drop=True)
+    return values

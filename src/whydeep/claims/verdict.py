@@ -1,0 +1,271 @@
+"""From claims and results to verdicts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from scipy.special import stdtr
+
+from whydeep.claims.claim import Claim, Estimate, estimate
+from whydeep.claims.intervals import LEVEL
+
+Verdict = Literal["supported", "contradicted", "undecided", "not-run"]
+
+FEWEST_EQUAL = 3
+"""Seeds that must agree exactly before values without any spread decide a claim."""
+
+MOST_SEEDS = 1000
+"""Larger numbers of seeds are not worth the advice."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A claim, the experiment that it is about, and its results; without results it was not run."""
+
+    experiment: str
+    claim: Claim
+    results: xr.Dataset | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a claim, tested.
+
+    Attributes:
+        estimate: with its interval over seeds.
+        p_holds: of the one-sided test that the mean lies in the accepted range, against outside of it or on its edge.
+        p_fails: of the one-sided test that it lies outside, against inside or on the edge.
+        agreeing: share of the seeds whose own value is in the range.
+    """
+
+    estimate: Estimate
+    p_holds: float
+    p_fails: float
+    agreeing: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the estimate itself is in the accepted range."""
+        return self.estimate.test.low <= self.estimate.interval.estimate <= self.estimate.test.high
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What became of a claim.
+
+    Attributes:
+        experiment, claim: what was judged.
+        verdict: supported, contradicted, undecided or not-run.
+        reason: why, in a sentence; for an undecided claim, what would decide it.
+        parts: every part of every test.
+        deciding: the part that decides: the least certain one of a claim that seems to hold, else the one furthest out.
+        p: two-sided, of the whole claim; not-a-number where nothing can be tested.
+        p_adjusted: by Holm's method over all claims that were judged together.
+        level: of the intervals; a verdict needs an adjusted p of at most 1 - level.
+    """
+
+    experiment: str
+    claim: Claim
+    verdict: Verdict
+    reason: str
+    parts: tuple[Part, ...]
+    deciding: Part | None
+    p: float
+    p_adjusted: float
+    level: float
+
+    def record(self) -> dict[str, Any]:
+        """Return what claims.json says of it; numbers that there are not become None."""
+        one = self.deciding.estimate if self.deciding else None
+        tests = self.claim.tests
+        return {
+            "id": self.claim.id,
+            "experiment": self.experiment,
+            "statement": self.claim.statement,
+            "source": self.claim.source,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "estimate": _number(one.interval.estimate) if one else None,
+            "interval": [_number(one.interval.low), _number(one.interval.high)] if one else [None, None],
+            "level": self.level,
+            "n": one.interval.n if one else 0,
+            "test": TEST,
+            "p": _number(self.p),
+            "p_adjusted": _number(self.p_adjusted),
+            "statistic": _named(one) if one else "; ".join(test.statistic for test in tests),
+            "rule": one.test.rule if one else "; ".join(dict.fromkeys(test.rule for test in tests)),
+            "parts": [
+                {
+                    "statistic": part.estimate.test.statistic,
+                    "part": part.estimate.part,
+                    "rule": part.estimate.test.rule,
+                    "estimate": _number(part.estimate.interval.estimate),
+                    "interval": [_number(part.estimate.interval.low), _number(part.estimate.interval.high)],
+                    "n": part.estimate.interval.n,
+                    "seeds_in_range": _number(part.agreeing),
+                    "p_holds": _number(part.p_holds),
+                    "p_fails": _number(part.p_fails),
+                }
+                for part in self.parts
+            ],
+        }
+
+
+TEST = "Student's t over seeds, two-sided; every part must hold (intersection-union), Holm over all claims"
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _named(one: Estimate) -> str:
+    return f"{one.test.statistic}; {one.part}" if one.part else one.test.statistic
+
+
+def judge(cases: Sequence[Case], level: float = LEVEL) -> list[Judgement]:
+    """Judge claims together, so that with the probability `level` no verdict among them is wrong.
+
+    Each part of a claim is tested by Student's t over seeds, paired across settings because its statistic is computed
+    within each seed. A claim is *supported* if every part is shown to lie in its accepted range: the largest p of the
+    parts counts (intersection-union test, Berger 1982). It is *contradicted* if some part is shown to lie outside: the
+    smallest p counts, times the number of parts (Bonferroni). Both are tested on either side of the same edge, so the
+    smaller p is doubled: for a claim of one part, p <= 1 - level exactly where the interval lies on one side of the
+    edge. The p of all claims are adjusted by Holm's method (1979). What is neither is *undecided*.
+
+    Seeds without a finite value are left out, and n says so. Values that are equal in all seeds have no spread, and
+    decide a claim if there are at least `FEWEST_EQUAL` of them and they are not on the edge.
+    """
+    tested = [_test(case, level) for case in cases]
+    adjusted = holm([one.p for one in tested])
+    return [_decide(one, p) for one, p in zip(tested, adjusted, strict=True)]
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjust p values so that all together have the level of one (Holm 1979); not-a-number stays and does not count.
+
+    >>> holm([0.01, 0.04, float("nan"), 0.03])
+    [0.03, 0.06, nan, 0.06]
+    """
+    values = np.asarray(ps, dtype=float)
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted = np.full(len(values), np.nan)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))
+    return [float(p) for p in adjusted]
+
+
+def _test(case: Case, level: float) -> Judgement:
+    """Test a claim on its own; the verdict is still open."""
+    empty = Judgement(case.experiment, case.claim, "not-run", "", (), None, np.nan, np.nan, level)
+    if case.results is None:
+        return replace(empty, reason=f"{case.experiment} was not run")
+    if not case.claim.applies(case.results):
+        needs = "; ".join(f"{name} {', '.join(map(str, labels))}" for name, labels in case.claim.needs.items())
+        return replace(empty, reason=f"the results do not hold what it is about: {needs}")
+    parts = tuple(_test_part(one) for one in estimate(case.claim, case.results, level))
+    open_ = replace(empty, verdict="undecided", parts=parts)
+    if any(np.isnan(part.p_holds) for part in parts):
+        return replace(open_, deciding=min(parts, key=lambda part: part.estimate.interval.n))
+    p_holds = max(part.p_holds for part in parts)
+    p_fails = min(1.0, len(parts) * min(part.p_fails for part in parts))
+    deciding = max(parts, key=lambda part: part.p_holds) if p_holds <= p_fails else min(parts, key=lambda p: p.p_fails)
+    return replace(open_, deciding=deciding, p=min(1.0, 2 * min(p_holds, p_fails)))
+
+
+def _test_part(one: Estimate) -> Part:
+    values = one.values
+    if one.interval.n < 2 or (np.ptp(values) == 0 and len(values) < FEWEST_EQUAL):
+        return Part(one, np.nan, np.nan, _agreeing(one))
+    p_holds, p_fails = _one_sided(one, len(values))
+    return Part(one, p_holds, p_fails, _agreeing(one))
+
+
+def _agreeing(one: Estimate) -> float:
+    return float(np.mean((one.test.low <= one.values) & (one.values <= one.test.high))) if len(one.values) else np.nan
+
+
+def _one_sided(one: Estimate, n: int) -> tuple[float, float]:
+    """p that the mean is in the accepted range, and that it is not, had n seeds the mean and spread of these."""
+    scaled = (lambda x: np.log(x) if x > 0 else -inf) if one.test.log else float
+    values = np.array([scaled(value) for value in one.values])
+    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(n)
+
+    def p_beyond(edge: float, sign: int) -> float:
+        """p of the test that the mean is above (sign 1) or below (-1) an edge."""
+        distance = sign * (mean - edge)
+        if np.isnan(distance):
+            return np.nan
+        if error == 0 or np.isinf(distance):
+            return 0.5 if distance == 0 else float(distance < 0)
+        return float(stdtr(n - 1, -distance / error))
+
+    low, high = (edge if np.isinf(edge) else scaled(edge) for edge in (one.test.low, one.test.high))
+    return max(p_beyond(low, 1), p_beyond(high, -1)), min(p_beyond(low, -1), p_beyond(high, 1))
+
+
+def _decide(one: Judgement, adjusted: float) -> Judgement:
+    """Give the verdict, and say why."""
+    if one.verdict == "not-run":
+        return one
+    assert one.deciding is not None
+    part = one.deciding
+    if np.isnan(one.p):
+        n = part.estimate.interval.n
+        reason = f"{_named(part.estimate)}: " + (
+            "no seed has a value"
+            if n == 0
+            else f"n = {n} is too few to know the spread over seeds: at least 3 are needed"
+        )
+        return replace(one, reason=reason)
+    verdict = one.verdict
+    if adjusted <= 1 - one.level:
+        verdict = "supported" if _leans_to_hold(one) else "contradicted"
+    decided = replace(one, verdict=verdict, p_adjusted=adjusted)
+    return replace(decided, reason=_reason(decided))
+
+
+def _leans_to_hold(one: Judgement) -> bool:
+    return max(part.p_holds for part in one.parts) <= min(1.0, len(one.parts) * min(p.p_fails for p in one.parts))
+
+
+def _reason(one: Judgement) -> str:
+    assert one.deciding is not None
+    estimated = one.deciding.estimate
+    interval, rule = estimated.interval, estimated.test.rule
+    shown = f"{_named(estimated)}: {interval}"
+    if interval.low == interval.high:
+        shown += f", equal in all {interval.n} seeds"
+    if one.verdict == "supported":
+        every = f" in the least certain of {len(one.parts)} parts" if len(one.parts) > 1 else ""
+        return f"{shown}, {rule}{every}"
+    if one.verdict == "contradicted":
+        return f"{shown}, where the claim says {rule}"
+    seeds = seeds_needed(one)
+    advice = f"about {seeds:,} seeds" if seeds else f"not even {MOST_SEEDS:,} seeds"
+    side = "agrees with" if one.deciding.holds else "is against"
+    return f"{shown} {side} the claim ({rule}), but not surely; if mean and spread stay, {advice} would decide"
+
+
+def seeds_needed(one: Judgement) -> int | None:
+    """Say how many seeds would decide an undecided claim if means and spreads stayed; None for more than a thousand."""
+    if np.isnan(one.p) or not one.parts:
+        return None
+    holds = all(part.holds for part in one.parts)
+    factor = 2 * (one.p_adjusted / one.p if one.p > 0 else 1)
+
+    def enough(n: int) -> bool:
+        pairs = [_one_sided(part.estimate, n) for part in one.parts]
+        p = max(pair[0] for pair in pairs) if holds else len(pairs) * min(pair[1] for pair in pairs)
+        return factor * p <= 1 - one.level
+
+    low, high = max(part.estimate.interval.n for part in one.parts), MOST_SEEDS
+    if not enough(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low

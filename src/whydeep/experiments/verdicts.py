@@ -1,0 +1,135 @@
+"""Verdicts on the claims of a run, from the results in its folder."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from whydeep.claims import Case, Claim, Judgement, OwnClaims, Test, judge, read_claims
+from whydeep.errors import RunError, SettingError, WhydeepError, near_names
+from whydeep.experiments import EXPERIMENTS
+from whydeep.runs import RunFolder, write_atomically
+
+FORMAT = 1
+"""Of results: counted up when older ones can no longer be presented."""
+
+
+def read_results(folder: RunFolder, name: str) -> xr.Dataset:
+    """Read the results of an experiment.
+
+    Raises:
+        RunError: there are none, or another version of whydeep wrote them in another way.
+    """
+    results = folder.read_results(name)
+    if results.attrs.get("format") != FORMAT:
+        raise RunError(f"{folder.results(name)} was written by another version of whydeep: run it again")
+    return results
+
+
+def find_own_claims(folder: RunFolder, path: Path | None) -> OwnClaims:
+    """Read a user's claims from a file, or else those in TOML that an earlier command left in the folder.
+
+    Raises:
+        SettingError: the file is wrong, or a claim is about no experiment, or called like another.
+    """
+    if path is None and not folder.own_claims.is_file():
+        return []
+    own = read_claims(path or folder.own_claims)
+    for experiment, _ in own:
+        if experiment not in EXPERIMENTS:
+            raise SettingError(f"no experiment is called {experiment!r}: {near_names(experiment, EXPERIMENTS)}")
+    ids = Counter(claim.id for claim in (*(claim for _, claim in own), *_built_in_claims()))
+    twice = [name for name, count in ids.items() if count > 1]
+    if twice:
+        raise SettingError(f"more than one claim is called {twice[0]}: give each an id of its own")
+    return own
+
+
+def keep_own_claims(folder: RunFolder, path: Path | None) -> None:
+    """Copy a TOML file of claims into the folder, for later reports. (A Python file would be run by whoever has it.)"""
+    if path is not None and path.suffix == ".toml" and path.resolve() != folder.own_claims.resolve():
+        shutil.copyfile(path, folder.own_claims)
+
+
+def _built_in_claims() -> list[Claim]:
+    return [claim for experiment in EXPERIMENTS.values() for claim in experiment.claims]
+
+
+def judge_folder(folder: RunFolder, own: OwnClaims) -> list[Judgement]:
+    """Judge all claims on the results that are there, and write claims.json.
+
+    Raises:
+        SettingError: a user's claim cannot be computed; then nothing is written.
+    """
+    there = {name: read_results(folder, name) for name in EXPERIMENTS if name in folder.experiments()}
+    cases = [
+        Case(name, claim, there.get(name)) for name, experiment in EXPERIMENTS.items() for claim in experiment.claims
+    ]
+    cases += [Case(name, _guarded(claim), there.get(name)) for name, claim in own]
+    judgements = judge(cases)
+    text = json.dumps({"claims": [one.record() for one in judgements]}, indent=1, ensure_ascii=False)
+    write_atomically(folder.claims, (text + "\n").encode())
+    return judgements
+
+
+def _guarded(claim: Claim) -> Claim:
+    """Return a claim whose errors name it."""
+
+    def guarded(test: Test) -> Test:
+        def measure(results: xr.Dataset) -> xr.DataArray:
+            try:
+                values = test.measure(results)
+            except WhydeepError:
+                raise
+            except Exception as error:  # whatever the user's code does
+                raise SettingError(f"claim {claim.id}: {type(error).__name__}: {error}") from None
+            if not isinstance(values, xr.DataArray) or "seed" not in values.dims:
+                raise SettingError(f"claim {claim.id}: its measure must return a DataArray with a dimension seed")
+            return values
+
+        return replace(test, measure=measure)
+
+    return replace(claim, tests=tuple(guarded(test) for test in claim.tests))
+
+
+def verdicts_text(judgements: Sequence[Judgement], *, all_claims: bool = True) -> str:
+    """Write the table of verdicts, for the console; without `all_claims`, of those that were run."""
+    shown = [one for one in judgements if all_claims or one.verdict != "not-run"]
+    if not shown:
+        return ""
+    width = max(len(one.claim.id) for one in shown)
+    indent = " " * (width + 2)
+    lines = []
+    last = ""
+    for one in shown:
+        if one.experiment != last:
+            lines.append(f"\n{EXPERIMENTS[one.experiment].title}")
+            last = one.experiment
+        p = (
+            ""
+            if np.isnan(one.p_adjusted)
+            else f" (n = {one.parts[0].estimate.interval.n}, p {format_p(one.p_adjusted)})"
+        )
+        lines.append(f"{one.claim.id:<{width}}  {one.verdict.upper()}{p}: {one.claim.statement}")
+        if one.verdict != "not-run":
+            lines.append(f"{indent}{one.reason}")
+    counts = Counter(one.verdict for one in judgements)
+    total = ", ".join(f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided", "not-run"))
+    level = f"{judgements[0].level:.0%}"
+    return "\n".join(
+        [*lines, f"\n{len(judgements)} claims: {total}; {level} level, p adjusted over all of them (Holm)"]
+    )
+
+
+def format_p(p: float) -> str:
+    """Write a p value after the letter p.
+
+    >>> format_p(0.0002), format_p(0.0312)
+    ('< 0.001', '= 0.031')
+    """
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

@@ -1,0 +1,128 @@
+"""What the report's script knows of a drawing: where its panels are, and the values of their curves.
+
+It travels inside the SVG file, in an element that no program draws. A curve's parts (line, band, dots) have identifiers
+in the drawing, so that the script can hide them; a panel's background has one, so that the script can find the panel on
+the screen and turn the pointer's place into values.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike
+
+OPENING, CLOSING = '<desc id="curves">', "</desc>"
+MOST_POINTS = 400
+"""Of one curve: more than that many nobody can point at."""
+
+LABEL, INTERVAL = "_curve_label", "_curve_interval"
+
+
+def belongs(artist: Artist, label: str) -> None:
+    """Say that an artist, such as a band, belongs to the curve with this label."""
+    setattr(artist, LABEL, label)
+
+
+def with_interval(line: Line2D, low: ArrayLike, high: ArrayLike) -> None:
+    """Keep a curve's interval with it, to be shown beside its values."""
+    setattr(line, INTERVAL, (np.asarray(low, dtype=float), np.asarray(high, dtype=float)))
+
+
+def describe(figure: Figure) -> dict[str, Any]:
+    """Describe the panels of a figure, and give identifiers to their parts.
+
+    Returns:
+        panels: each with the identifier of its background (`id`), `x` and `y` (scale, limits and label) and `series`:
+        label, colour, identifiers of the parts, values x and y, and low and high where there is an interval.
+        legend: labels and the identifiers of their texts in the drawn legends.
+    """
+    panels: list[dict[str, Any]] = []
+    for number, axes in enumerate(figure.axes):
+        series = [one for one in _series(axes, number) if one["x"]]
+        if series:
+            axes.patch.set_gid(f"panel-{number}")
+            panels.append(
+                {
+                    "id": f"panel-{number}",
+                    "x": _axis(axes.get_xscale(), axes.get_xlim(), axes.get_xlabel()),
+                    "y": _axis(axes.get_yscale(), axes.get_ylim(), axes.get_ylabel()),
+                    "series": series,
+                }
+            )
+    labels = {one["label"] for panel in panels for one in panel["series"]}
+    return {"panels": panels, "legend": _legend(figure, labels)}
+
+
+def _legend(figure: Figure, labels: set[str]) -> list[dict[str, str]]:
+    """Give identifiers to the texts of the legends that name a curve."""
+    found: list[dict[str, str]] = []
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        for text in legend.get_texts() if legend else ():
+            if text.get_text() in labels:
+                text.set_gid(f"legend-{len(found)}")
+                found.append({"id": f"legend-{len(found)}", "label": text.get_text()})
+    return found
+
+
+def _axis(scale: str, limits: tuple[float, float], label: str) -> dict[str, Any]:
+    return {"scale": scale, "limits": [float(limit) for limit in limits], "label": label}
+
+
+def _series(axes: Axes, number: int) -> list[dict[str, Any]]:
+    """Describe the labelled lines of a panel, and give identifiers to all that belongs to them."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in axes.lines:
+        label = str(line.get_label())
+        if not label.startswith("_") and not hasattr(line, LABEL) and len(line.get_xdata()) > 2:  # type: ignore[arg-type]
+            found.setdefault(label, _values(line) | {"parts": []})["parts"].append(line)
+    for artist in (*axes.lines, *axes.collections):
+        owner = getattr(artist, LABEL, None)
+        if owner in found:
+            found[owner]["parts"].append(artist)
+    for index, one in enumerate(found.values()):
+        for place, artist in enumerate(one["parts"]):
+            artist.set_gid(f"curve-{number}-{index}-{place}")
+        one["parts"] = [artist.get_gid() for artist in one["parts"]]
+    return list(found.values())
+
+
+def _values(line: Line2D) -> dict[str, Any]:
+    x, y = (np.asarray(data, dtype=float) for data in line.get_data(orig=True))
+    low, high = getattr(line, INTERVAL, (np.full(len(x), np.nan),) * 2)
+    thin = slice(None, None, -(-len(x) // MOST_POINTS))
+    known = np.isfinite(x[thin]) & np.isfinite(y[thin])
+    colour = line.get_color()
+    values: dict[str, Any] = {
+        "label": str(line.get_label()),
+        "colour": colour if isinstance(colour, str) else "#1a1a1a",
+        "dots": line.get_linestyle() in ("None", "none", ""),
+        "x": _rounded(x[thin][known]),
+        "y": _rounded(y[thin][known]),
+    }
+    if np.isfinite(low).any():
+        values |= {"low": _rounded(low[thin][known]), "high": _rounded(high[thin][known])}
+    return values
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]
+
+
+def embed(svg: str, known: dict[str, Any]) -> str:
+    """Put a description into the text of an SVG file."""
+    text = json.dumps(known, separators=(",", ":")).replace("&", "\\u0026").replace("<", "\\u003c")
+    place = svg.rindex("</svg>")
+    return f"{svg[:place]}{OPENING}{text}{CLOSING}\n{svg[place:]}" if known["panels"] else svg
+
+
+def extract(svg: str) -> dict[str, Any] | None:
+    """Return the description in the text of an SVG file, None if there is none."""
+    start = svg.find(OPENING)
+    if start < 0:
+        return None
+    return json.loads(svg[start + len(OPENING) : svg.index(CLOSING, start)])

@@ -1,0 +1,128 @@
+"use strict";
+// Pointing at a figure shows the values of its curves; a button below it hides and shows a curve.
+for (const figure of document.querySelectorAll("figure[id]")) {
+  const data = figure.querySelector("script.curves");
+  if (!data) continue;
+  const svg = figure.querySelector("svg");
+  const part = (id) => document.getElementById(`${figure.id}.${id}`);
+  const known = JSON.parse(data.textContent);
+  const panels = known.panels;
+  const hidden = new Set();
+
+  // -- a button for each curve --------------------------------------------------------------------------------
+  const series = new Map();
+  for (const panel of panels)
+    for (const one of panel.series) {
+      if (!series.has(one.label)) series.set(one.label, { colour: one.colour, parts: [] });
+      series.get(one.label).parts.push(...one.parts.map(part).filter(Boolean));
+    }
+  const legend = figure.querySelector(".legend");
+  for (const [label, one] of series) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("aria-pressed", "true");
+    const swatch = document.createElement("span");
+    swatch.className = "swatch";
+    swatch.style.background = one.colour;
+    button.append(swatch, label);
+    const toggle = () => {
+      const shown = hidden.has(label);
+      shown ? hidden.delete(label) : hidden.add(label);
+      button.setAttribute("aria-pressed", String(shown));
+      for (const element of one.parts) element.style.display = shown ? "" : "none";
+      leave();
+    };
+    button.addEventListener("click", toggle);
+    legend.append(button);
+    // The entries of the drawn legend can be clicked as well.
+    for (const entry of known.legend.filter((one) => one.label === label).map((one) => part(one.id)).filter(Boolean)) {
+      entry.classList.add("entry");
+      entry.addEventListener("click", toggle);
+    }
+  }
+  legend.hidden = series.size === 0;
+
+  // -- values under the pointer ---------------------------------------------------------------------------------
+  const card = figure.querySelector(".card");
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.hidden = true;
+  tip.setAttribute("aria-hidden", "true");
+  const mark = document.createElement("div");
+  mark.className = "mark";
+  mark.hidden = true;
+  card.append(tip, mark);
+
+  const forward = (axis, value) => (axis.scale === "log" ? Math.log10(value) : value);
+  const share = (axis, value) => {
+    const [low, high] = axis.limits.map((limit) => forward(axis, limit));
+    return (forward(axis, value) - low) / (high - low);
+  };
+  const written = (value) => {
+    if (value === null || value === undefined) return "?";
+    const size = Math.abs(value);
+    if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2);
+    return value.toLocaleString("en", { maximumSignificantDigits: 4 });
+  };
+
+  const leave = () => {
+    tip.hidden = true;
+    mark.hidden = true;
+  };
+  const point = (event) => {
+    const panel = panels.find((one) => {
+      const box = part(one.id)?.getBoundingClientRect();
+      return box && event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;
+    });
+    if (!panel) return leave();
+    const box = part(panel.id).getBoundingClientRect();
+    const place = (one, index) => [
+      box.left + share(panel.x, one.x[index]) * box.width,
+      box.bottom - share(panel.y, one.y[index]) * box.height,
+    ];
+    // The nearest point of each curve: along x for lines, in the plane for dots.
+    let best = null;
+    const rows = [];
+    for (const one of panel.series) {
+      if (hidden.has(one.label)) continue;
+      let nearest = -1, least = Infinity, at = null;
+      for (let index = 0; index < one.x.length; index++) {
+        const [x, y] = place(one, index);
+        const far = one.dots ? Math.hypot(x - event.clientX, y - event.clientY) : Math.abs(x - event.clientX);
+        if (far < least) [nearest, least, at] = [index, far, [x, y]];
+      }
+      if (nearest < 0 || (one.dots && least > 12)) continue;
+      rows.push([one, nearest]);
+      const far = Math.hypot(at[0] - event.clientX, at[1] - event.clientY);
+      if (!best || far < best.far) best = { far, at, one, nearest };
+    }
+    if (!best) return leave();
+    tip.replaceChildren();
+    const head = document.createElement("div");
+    head.textContent = `${panel.x.label || "x"}: ${written(best.one.x[best.nearest])}`;
+    tip.append(head);
+    for (const [one, index] of rows) {
+      const row = document.createElement("div");
+      const swatch = document.createElement("span");
+      swatch.className = "swatch";
+      swatch.style.background = one.colour;
+      const interval = one.low && one.low[index] !== null ? ` [${written(one.low[index])}, ${written(one.high[index])}]` : "";
+      const text = document.createElement(one === best.one ? "strong" : "span");
+      text.textContent = `${one.label}: ${written(one.y[index])}${interval}`;
+      row.append(swatch, text);
+      tip.append(row);
+    }
+    tip.hidden = false;
+    mark.hidden = false;
+    const frame = card.getBoundingClientRect();
+    mark.style.left = `${best.at[0] - frame.left}px`;
+    mark.style.top = `${best.at[1] - frame.top}px`;
+    const left = event.clientX - frame.left, top = event.clientY - frame.top;
+    const across = left > frame.width / 2 ? left - tip.offsetWidth - 14 : left + 14;
+    tip.style.left = `${Math.max(0, Math.min(frame.width - tip.offsetWidth, across))}px`;
+    tip.style.top = `${Math.max(0, top - tip.offsetHeight - 10)}px`;
+  };
+  svg.addEventListener("pointermove", point);
+  svg.addEventListener("pointerdown", point);
+  svg.addEventListener("pointerleave", leave);
+}
