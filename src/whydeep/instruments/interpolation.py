@@ -11,6 +11,10 @@ from whydeep.errors import SettingError
 from whydeep.population import Population
 
 
+NEAR = 1e-6
+"""Alphas this near to 0 and 1 are the ends: steps of a range rarely meet them to the last bit."""
+
+
 def interpolate(
     first: nn.Module | Population, second: nn.Module | Population, alphas: ArrayLike | Tensor
 ) -> Population:
@@ -98,9 +102,9 @@ def loss_barrier(alphas: ArrayLike | Tensor, losses: Tensor) -> Tensor:
     along = _numbers(alphas).to(losses)
     if along.ndim != 1 or losses.shape[-1:] != along.shape:
         raise SettingError(f"losses must be [..., {along.numel()}], one for each alpha, not {tuple(losses.shape)}")
-    ends = [torch.nonzero(along == end).flatten() for end in (0, 1)]
-    if any(len(end) == 0 for end in ends):
+    off = [(along - end).abs() for end in (0, 1)]
+    if any(len(along) == 0 or one.min() > NEAR for one in off):
         raise SettingError("a barrier needs the losses of both ends: alphas 0 and 1 must be among those given")
-    start, stop = (losses[..., end[:1]] for end in ends)
+    start, stop = (losses[..., one.argmin().unsqueeze(0)] for one in off)
     above = losses - ((1 - along) * start + along * stop)
-    return above[..., (along >= 0) & (along <= 1)].amax(-1)
+    return above[..., (along >= -NEAR) & (along <= 1 + NEAR)].amax(-1)
