@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from whydeep.errors import SettingError
 from whydeep.population import Population
 
-
 NEAR = 1e-6
 """Alphas this near to 0 and 1 are the ends: steps of a range rarely meet them to the last bit."""
 
