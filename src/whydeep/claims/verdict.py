@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import stdtr
 
+from whydeep import notebook
 from whydeep.claims.claim import Claim, Estimate, estimate
 from whydeep.claims.intervals import LEVEL
 
@@ -76,6 +77,17 @@ class Judgement:
     p: float
     p_adjusted: float
     level: float
+
+    def _repr_html_(self) -> str:
+        return notebook.table(
+            f"{self.claim.id}: {self.verdict}",
+            [
+                ("claim", self.claim.statement),
+                ("because", self.reason),
+                ("p", "none" if np.isnan(self.p) else f"{self.p:.3g}, adjusted {self.p_adjusted:.3g}"),
+                *(((part.estimate.part or "estimate"), part.estimate.interval) for part in self.parts[:12]),
+            ],
+        )
 
     def record(self) -> dict[str, Any]:
         """Return what claims.json says of it; numbers that there are not become None."""
@@ -247,7 +259,8 @@ def _reason(one: Judgement) -> str:
     seeds = seeds_needed(one)
     advice = f"about {seeds:,} seeds" if seeds else f"not even {MOST_SEEDS:,} seeds"
     side = "agrees with" if one.deciding.holds else "is against"
-    return f"{shown} {side} the claim ({rule}), but not surely; if mean and spread stay, {advice} would decide"
+    alone = "" if one.p > 1 - one.level else " among so many claims, though it would be on its own"
+    return f"{shown} {side} the claim ({rule}), but not surely{alone}; if mean and spread stay, {advice} would decide"
 
 
 def seeds_needed(one: Judgement) -> int | None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whydeep import notebook
 from whydeep.errors import DataError
 
 
@@ -48,6 +49,25 @@ class Dataset:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset {self.name}: {len(self.train_labels):,} training and {len(self.test_labels):,} test samples of "
+            f"shape {self.input_shape}, {self.classes} classes ({self.origin})"
+        )
+
+    def _repr_html_(self) -> str:
+        return notebook.table(
+            f"Dataset {self.name}",
+            [
+                ("training samples", f"{len(self.train_labels):,}"),
+                ("test samples", f"{len(self.test_labels):,}"),
+                ("shape", self.input_shape),
+                ("classes", ", ".join(self.class_names[:20])),
+                ("origin", self.origin),
+                *([("notice", self.notice)] if self.notice else []),
+            ],
+        )
 
     def subset(self, train: int, test: int) -> "Dataset":
         """Return the first samples of both splits, all where there are fewer."""

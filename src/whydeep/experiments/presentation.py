@@ -243,6 +243,8 @@ def _settings(settings: Sequence[Mapping[str, Any]]) -> tuple[str, page.Table]:
     """Return what all settings share, as a sentence, and a table of what tells them apart."""
     columns = list(settings[0])
     differing = [name for name in columns if any(one[name] != settings[0][name] for one in settings)]
+    if "widths" in columns and "widths" not in differing:
+        differing.append("widths")  # the networks are always shown, with their parameters
     shared = [f"{_words(name)} {_text(settings[0][name])}" for name in columns if name not in differing]
     header = [_words(name) for name in differing]
     rows = [[_text(one[name]) for name in differing] for one in settings]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whydeep import notebook
 from whydeep.errors import SettingError, near_names
 from whydeep.instruments.autograd import LossFunction, OneByOne, Vmapped
 from whydeep.instruments.closed_form import ClosedForm, covers
@@ -216,6 +217,18 @@ class Landscape:
         return (
             f"Landscape of {self.members} x {type(self._template).__name__}, {self.size:,} parameters that vary, "
             f"{samples:,} samples ({self.dtype}, {self.device})"
+        )
+
+    def _repr_html_(self) -> str:
+        return notebook.table(
+            f"Landscape of {type(self._template).__name__}",
+            [
+                ("networks", self.members),
+                ("parameters that vary", f"{self.size:,}"),
+                ("samples", f"{sum(batch.targets.shape[1] for batch in self._batches):,}"),
+                ("engine", type(self._engine).__name__),
+                ("numbers", f"{self.dtype} on {self.device}"),
+            ],
         )
 
     # -- where the networks are -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from whydeep import notebook
 from whydeep.errors import SettingError
 from whydeep.population.layout import Layout
 from whydeep.population.streams import Stream
@@ -104,6 +105,17 @@ class Population:
         return (
             f"Population of {len(self)} x {type(self.template).__name__} with {self.size:,} parameters each "
             f"({self.dtype}, {self.device})"
+        )
+
+    def _repr_html_(self) -> str:
+        return notebook.table(
+            f"Population of {type(self.template).__name__}",
+            [
+                ("members", len(self)),
+                ("parameters of each", f"{self.size:,}"),
+                ("numbers", f"{self.dtype} on {self.device}"),
+                ("layers", "; ".join(f"{slot.name} {tuple(slot.shape)}" for slot in self.layout.slots[:12])),
+            ],
         )
 
     @property
