@@ -137,7 +137,7 @@ REFERENCES = (
 def _section(folder: RunFolder, experiment: Experiment, judgements: Sequence[Judgement]) -> page.Section:
     results = read_results(folder, experiment.name)
     missing = results.attrs["missing"]
-    sentence, settings = _settings(json.loads(results.attrs["settings"]))
+    sentence, settings = _settings(experiment.title, json.loads(results.attrs["settings"]))
     shown = [
         page.Figure(
             figure.name,
@@ -239,7 +239,7 @@ METHODS = (
 )
 
 
-def _settings(settings: Sequence[Mapping[str, Any]]) -> tuple[str, page.Table]:
+def _settings(title: str, settings: Sequence[Mapping[str, Any]]) -> tuple[str, page.Table]:
     """Return what all settings share, as a sentence, and a table of what tells them apart."""
     columns = list(settings[0])
     differing = [name for name in columns if any(one[name] != settings[0][name] for one in settings)]
@@ -254,7 +254,7 @@ def _settings(settings: Sequence[Mapping[str, Any]]) -> tuple[str, page.Table]:
             row.append(f"{parameter_count(one['widths']):,}")
     sentence = f"All settings: {', '.join(shared) or 'nothing in common'}."
     table = page.Table(
-        "What was trained",
+        f"{title.split('.')[0]}: what was trained",
         tuple(header),
         tuple(tuple(row) for row in rows),
         numeric=tuple(range(2, len(header))),
