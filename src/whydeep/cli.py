@@ -83,14 +83,12 @@ class Report:
         """Write the report."""
         from whydeep.experiments import EXPERIMENTS
         from whydeep.experiments.presentation import draw_figures, write_report
-        from whydeep.experiments.verdicts import find_own_claims, judge_folder, keep_own_claims
+        from whydeep.experiments.verdicts import find_own_claims, judge_folder
         from whydeep.runs import RunFolder
 
         folder = RunFolder(self.folder)
         folder.require()
-        own = find_own_claims(folder, self.claims)
-        judgements = judge_folder(folder, own)
-        keep_own_claims(folder, self.claims)
+        judgements = judge_folder(folder, find_own_claims(folder, self.claims))
         for experiment in EXPERIMENTS.values():
             draw_figures(folder, experiment)
         write_report(folder, judgements)
@@ -111,13 +109,12 @@ class Claims:
 
     def __call__(self) -> int:
         """Print the verdicts."""
-        from whydeep.experiments.verdicts import find_own_claims, judge_folder, keep_own_claims, verdicts_text
+        from whydeep.experiments.verdicts import find_own_claims, judge_folder, verdicts_text
         from whydeep.runs import RunFolder
 
         folder = RunFolder(self.folder)
         folder.require()
         judgements = judge_folder(folder, find_own_claims(folder, self.claims))
-        keep_own_claims(folder, self.claims)
         print(folder.claims.read_text(encoding="utf-8").rstrip() if self.json else verdicts_text(judgements).lstrip())
         return 0
 

@@ -27,6 +27,10 @@ class ConvergenceError(WhydeepError):
     """A computation stopped before it was as accurate as asked for; what it had is not to be trusted."""
 
 
+MOST_NAMES = 20
+"""A message that lists more would be no line any more."""
+
+
 def near_names(given: str, known: Iterable[str]) -> str:
     """Name what is accepted, nearest first: ``did you mean cos? (accepted: arcsinh, cos)``.
 
@@ -36,6 +40,7 @@ def near_names(given: str, known: Iterable[str]) -> str:
     'accepted: arcsinh, cos'
     """
     names = list(known)
-    accepted = ", ".join(names)
+    shown = names if len(names) <= MOST_NAMES else [*names[:5], f"and {len(names) - 5} more"]
+    accepted = ", ".join(shown)
     near = difflib.get_close_matches(given, names, n=2, cutoff=0.6)
     return f"did you mean {' or '.join(near)}? (accepted: {accepted})" if near else f"accepted: {accepted}"

@@ -1,6 +1,7 @@
 """The measurements of E6 to E9, against slow references."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -126,6 +127,9 @@ def random_label_results(**curves):
         {name: (("training", "seed", "epoch"), np.array(values, dtype=float)) for name, values in curves.items()}
         | {"classes": (("training", "seed"), np.full((2, 1), 10.0))},
         coords={"training": names, "seed": [0], "epoch": np.arange(1, 5)},
+        attrs={
+            "settings": json.dumps([{"training": name, "epochs": n} for name, n in zip(names, (4, 2), strict=True)])
+        },
     )
 
 
@@ -180,7 +184,7 @@ def test_claims_about_parameters():
             "test_accuracy": (("hidden", "seed"), accuracy[:, None]),
             "train_loss": (("hidden", "seed"), loss[:, None]),
             "test_loss": (("hidden", "seed"), loss[:, None]),
-            "parameters": (("hidden", "seed"), np.arange(10.0)[:, None]),
+            "parameters": (("hidden", "seed"), 1e5 * np.arange(10.0)[:, None]),
         },
         coords={"hidden": hidden, "seed": [0]},
     )

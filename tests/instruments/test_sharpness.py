@@ -297,8 +297,8 @@ def test_networks_and_points_are_left_as_they_were():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"epsilon": 0}, "epsilon must be above 0, not 0"),
-        ({"epsilon": float("nan")}, "epsilon must be above 0, not nan"),
+        ({"epsilon": 0}, "epsilon must be above 0 and finite, not 0"),
+        ({"epsilon": float("nan")}, "epsilon must be above 0 and finite, not nan"),
         ({"draws": 0}, "draws must be 1 or more and steps 0 or more, not 0 and 60"),
         ({"steps": -1}, "draws must be 1 or more and steps 0 or more, not 20 and -1"),
         ({"subspace": 0}, f"a subspace has 1 to {SIZE} dimensions, not 0"),

@@ -118,6 +118,65 @@ def test_wide_layers_equal_a_plain_loop(wide, network, batch_size, monkeypatch):
     test_equals_a_plain_loop_in_float64("classes", batch_size, network)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
+def test_a_diverged_member_harms_no_later_block(bad, monkeypatch):
+    """Blocks share buffers, and a smaller last batch leaves slots unwritten: not-a-number times zero is no zero."""
+    monkeypatch.setattr(stacked, "WIDE", 1)
+    monkeypatch.setattr(stacked, "CACHE_BYTES", 1)  # every member is a block of its own
+
+    def losses(spoiled):
+        population = Population.initialise(lambda: MLP((13, 40, 30, 4)), streams("init", 3))
+        if spoiled:
+            population.flat[2] = bad
+        training = Training(
+            population,
+            classification(),
+            objective=CrossEntropy(),
+            optimizer=Adam(),
+            batch_size=16,
+            orders=streams("order", 3),
+        )
+        recorded = Recorder(loss)
+        training.run(12, [recorded])
+        evaluation = Evaluator(population, classification(samples=45), CrossEntropy(), chunk=32)()
+        return recorded.values[:2], evaluation.loss[:2], evaluation.accuracy
+
+    healthy, harmed = losses(False), losses(True)
+    for alone, beside in zip(healthy[:2], harmed[:2], strict=True):
+        assert torch.equal(alone, beside)
+    assert harmed[2][2].isnan()
+
+
+@pytest.mark.parametrize("engine", ["stacked", "vmap", "one-by-one"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_class_numbers_may_be_any_integers(engine, dtype):
+    samples = classification()
+    found = []
+    for labels in (samples.targets, samples.targets.to(dtype)):
+        population = Population.initialise(lambda: MLP((13, 5, 4)), streams("init", 2))
+        training = Training(
+            population, Samples(samples.inputs, labels), objective=CrossEntropy(), optimizer=Adam(), engine=engine
+        )
+        training.run(2)
+        training.relabel(labels.flip(0))
+        training.run(2)
+        found.append(population.vectors())
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("wrong", [-100, -1, 4])
+def test_classes_that_the_network_does_not_have_are_named(wrong):
+    samples = classification()
+    labels = samples.targets.clone()
+    labels[3] = wrong
+    population = Population.initialise(lambda: MLP((13, 5, 4)), streams("init", 1))
+    with pytest.raises(SettingError, match=f"targets are classes .*{wrong}.*, and accepted are 0 to 3"):
+        Training(population, Samples(samples.inputs, labels), objective=CrossEntropy(), optimizer=Adam())
+    training = Training(population, samples, objective=CrossEntropy(), optimizer=Adam())
+    with pytest.raises(SettingError, match="accepted are 0 to 3"):
+        training.relabel(labels)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_equal_torch_optim(name):
     ours, theirs = OPTIMIZERS[name]

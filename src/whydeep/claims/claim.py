@@ -68,7 +68,10 @@ class Claim:
 
     def applies(self, results: xr.Dataset) -> bool:
         """Say whether the results hold what the claim is about."""
-        return all(set(labels) <= set(results[name].values.tolist()) for name, labels in self.needs.items())
+        return all(
+            name in results.coords and set(labels) <= set(results[name].values.tolist())
+            for name, labels in self.needs.items()
+        )
 
 
 @dataclass(frozen=True)

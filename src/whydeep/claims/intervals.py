@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 LEVEL = 0.95
+EDGES = ((np.max, -np.inf), (np.min, np.inf))
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def interval_band(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Low end, estimate and high end of `mean_interval` for every column of values [seed, point]."""
     given = np.asarray(values, dtype=float)
+    most, least = (edge(given, axis=0, initial=at, where=~np.isnan(given)) for edge, at in EDGES)
     if log:
         with np.errstate(divide="ignore", invalid="ignore"):
             given = np.where(given > 0, np.log(given), np.where(np.isnan(given), np.nan, -np.inf))
@@ -93,4 +95,6 @@ def interval_band(
         half = stdtrit(n - 1, (1 + level) / 2) * spread / np.sqrt(n)
     ends = np.where(n > 1, mean - half, np.nan), mean, np.where(n > 1, mean + half, np.nan)
     low, estimate, high = (np.exp(end) for end in ends) if log else ends
-    return low, estimate, high
+    equal = (most == least) & np.isfinite(estimate)  # whose mean need not be that value to the last bit
+    low, high = (np.where(equal & (n > 1), most, end) for end in (low, high))
+    return low, np.where(equal, most, estimate), high

@@ -3,11 +3,10 @@
 import runpy
 import tomllib
 from collections.abc import Callable, Mapping
-from math import inf, isfinite
+from math import inf, isclose, isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from whydeep.claims.claim import Claim, Test
@@ -57,13 +56,18 @@ def read_claims(path: Path) -> OwnClaims:
 def _from_python(path: Path) -> OwnClaims:
     try:
         defined = runpy.run_path(str(path)).get("CLAIMS")
-    except Exception as error:  # whatever the user's code does
-        raise SettingError(f"{path}: {type(error).__name__}: {error}") from None
-    if not isinstance(defined, Mapping) or not all(
-        isinstance(claim, Claim) for claims in defined.values() for claim in claims
-    ):
-        raise SettingError(f"{path} must define CLAIMS, a dictionary from names of experiments to lists of Claim")
-    return [(experiment, claim) for experiment, claims in defined.items() for claim in claims]
+    except (Exception, SystemExit) as error:  # whatever the user's code does
+        raise SettingError(f"{path}: {one_line(error)}") from None
+    if isinstance(defined, Mapping) and all(isinstance(claims, list | tuple) for claims in defined.values()):
+        pairs = [(str(experiment), claim) for experiment, claims in defined.items() for claim in claims]
+        if all(isinstance(claim, Claim) for _, claim in pairs):
+            return pairs
+    raise SettingError(f"{path} must define CLAIMS, a dictionary from names of experiments to lists of Claim")
+
+
+def one_line(error: BaseException) -> str:
+    """Write an error's type and message in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _from_toml(path: Path) -> OwnClaims:
@@ -90,6 +94,9 @@ def _claim(where: str, table: Mapping[str, Any]) -> tuple[str, Claim]:
     if not low < high or not (isfinite(low) or isfinite(high)):
         raise SettingError(f"{where}: give low, high or both, numbers between which the value lies, low below high")
     variable, at, minus = table["variable"], table.get("at", {}), table.get("minus", {})
+    unnamed = [dim for dim in minus if dim not in at]
+    if unnamed:
+        raise SettingError(f"{where}: minus names {unnamed[0]!r}, which at must name as well")
     words = f"{variable} at {_labels(at)}" if at else variable
     statistic = table.get("statistic", f"{words}, minus {_labels(minus)}" if minus else words)
     test = Test(statistic, _measure(table["id"], variable, at, minus), low=low, high=high, log=table.get("log", False))
@@ -111,9 +118,15 @@ def _measure(
         names = [str(name) for name in results.data_vars if "seed" in results[name].dims]
         if variable not in names:
             raise SettingError(f"claim {claim}: the results have no {variable!r}: {near_names(variable, names)}")
-        values = results[variable]
-        chosen = _select(claim, values, at)
-        return chosen - _select(claim, values, {**at, **minus}) if minus else chosen
+        chosen = _select(claim, results[variable], at)
+        if minus:
+            other = _select(claim, results[variable], {**at, **minus})
+            if any(not chosen[dim].equals(other[dim]) for dim in set(chosen.dims) & set(other.dims)):
+                raise SettingError(f"claim {claim}: minus must name one label of a dimension, not several")
+            chosen = chosen - other
+        if chosen.size == 0:
+            raise SettingError(f"claim {claim}: {variable} at {_labels(at)} holds no value")
+        return chosen
 
     return measure
 
@@ -126,12 +139,18 @@ def _select(claim: str, values: xr.DataArray, labels: Mapping[str, Any]) -> xr.D
         if isinstance(label, str) and label in PLACES:
             values = values.isel({dim: PLACES[label]}, drop=True)
             continue
-        there = values[dim].values.tolist()
-        wanted = label if isinstance(label, list) else [label]
-        unknown = [one for one in wanted if not np.isin(one, there)]
-        if unknown:
-            raise SettingError(
-                f"claim {claim}: {dim} has no label {unknown[0]!r}: {near_names(str(unknown[0]), map(str, there))}"
-            )
-        values = values.sel({dim: label}, drop=True)
+        places = [_place(claim, values[dim], one) for one in (label if isinstance(label, list) else [label])]
+        values = values.isel({dim: places if isinstance(label, list) else places[0]}, drop=True)
     return values
+
+
+def _place(claim: str, labels: xr.DataArray, wanted: Any) -> int:
+    """Say where a label is; numbers need to be right to six digits, as those in single precision are."""
+    there = labels.values.tolist()
+    for place, label in enumerate(there):
+        numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (label, wanted))
+        if label == wanted or (numbers and isclose(label, wanted, rel_tol=1e-6)):
+            return place
+    raise SettingError(
+        f"claim {claim}: {labels.name} has no label {wanted!r}: {near_names(str(wanted), map(str, there))}"
+    )

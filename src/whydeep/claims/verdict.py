@@ -66,6 +66,7 @@ class Judgement:
         p: two-sided, of the whole claim; not-a-number where nothing can be tested.
         p_adjusted: by Holm's method over all claims that were judged together.
         level: of the intervals; a verdict needs an adjusted p of at most 1 - level.
+        factor: by which p is multiplied among the claims judged with it.
     """
 
     experiment: str
@@ -77,6 +78,7 @@ class Judgement:
     p: float
     p_adjusted: float
     level: float
+    factor: int = 1
 
     def _repr_html_(self) -> str:
         return notebook.table(
@@ -151,8 +153,11 @@ def judge(cases: Sequence[Case], level: float = LEVEL) -> list[Judgement]:
     decide a claim if there are at least `FEWEST_EQUAL` of them and they are not on the edge.
     """
     tested = [_test(case, level) for case in cases]
-    adjusted = holm([one.p for one in tested])
-    return [_decide(one, p) for one, p in zip(tested, adjusted, strict=True)]
+    ps = [one.p for one in tested]
+    return [
+        _decide(replace(one, p_adjusted=adjusted, factor=factor))
+        for one, adjusted, factor in zip(tested, holm(ps), _holm_factors(ps), strict=True)
+    ]
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -162,12 +167,23 @@ def holm(ps: Sequence[float]) -> list[float]:
     [0.03, 0.06, nan, 0.06]
     """
     values = np.asarray(ps, dtype=float)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
+    order = _from_the_smallest(values)
     adjusted = np.full(len(values), np.nan)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)))
     return [float(p) for p in adjusted]
+
+
+def _holm_factors(ps: Sequence[float]) -> list[int]:
+    """By what Holm's method multiplies each p: how many there are from it upwards."""
+    factors = np.ones(len(ps), dtype=int)
+    order = _from_the_smallest(np.asarray(ps, dtype=float))
+    factors[order] = np.arange(len(order), 0, -1)
+    return factors.tolist()
+
+
+def _from_the_smallest(values: np.ndarray) -> np.ndarray:
+    known = np.flatnonzero(~np.isnan(values))
+    return known[np.argsort(values[known], kind="stable")]
 
 
 def _test(case: Case, level: float) -> Judgement:
@@ -180,20 +196,43 @@ def _test(case: Case, level: float) -> Judgement:
         return replace(empty, reason=f"the results do not hold what it is about: {needs}")
     parts = tuple(_test_part(one) for one in estimate(case.claim, case.results, level))
     open_ = replace(empty, verdict="undecided", parts=parts)
-    if any(np.isnan(part.p_holds) for part in parts):
-        return replace(open_, deciding=min(parts, key=lambda part: part.estimate.interval.n))
-    p_holds = max(part.p_holds for part in parts)
-    p_fails = min(1.0, len(parts) * min(part.p_fails for part in parts))
-    deciding = max(parts, key=lambda part: part.p_holds) if p_holds <= p_fails else min(parts, key=lambda p: p.p_fails)
+    known = [part for part in parts if not np.isnan(part.p_holds)]
+    if not known:
+        fewest = min(parts, key=lambda part: part.estimate.interval.n, default=None)
+        return replace(open_, deciding=fewest)
+    p_holds, p_fails = _p_of_parts(parts)
+    if p_holds <= p_fails:
+        deciding = max(known, key=lambda part: part.p_holds)
+    else:
+        deciding = min(known, key=lambda part: part.p_fails)
     return replace(open_, deciding=deciding, p=min(1.0, 2 * min(p_holds, p_fails)))
 
 
+def _p_of_parts(parts: Sequence[Part]) -> tuple[float, float]:
+    """p that all parts hold, and that some fails; a part that cannot be tested may be either."""
+    holds = [1.0 if np.isnan(part.p_holds) else part.p_holds for part in parts]
+    fails = [1.0 if np.isnan(part.p_fails) else part.p_fails for part in parts]
+    return max(holds), min(1.0, len(parts) * min(fails))
+
+
 def _test_part(one: Estimate) -> Part:
-    values = one.values
-    if one.interval.n < 2 or (np.ptp(values) == 0 and len(values) < FEWEST_EQUAL):
+    if _why_untested(one):
         return Part(one, np.nan, np.nan, _agreeing(one))
+    values = one.values
     p_holds, p_fails = _one_sided(one, len(values))
     return Part(one, p_holds, p_fails, _agreeing(one))
+
+
+def _why_untested(one: Estimate) -> str:
+    """Say why a part cannot be tested, nothing if it can."""
+    n = len(one.values)
+    if n == 0:
+        return "no seed has a value"
+    if one.test.log and (one.values <= 0).any():
+        return "a seed has a value of zero or less, which has no logarithm"
+    if n < 2 or (n < FEWEST_EQUAL and np.ptp(one.values) == 0):
+        return f"n = {n} is too few to know the spread over seeds: at least {FEWEST_EQUAL} are needed"
+    return ""
 
 
 def _agreeing(one: Estimate) -> float:
@@ -204,13 +243,14 @@ def _one_sided(one: Estimate, n: int) -> tuple[float, float]:
     """p that the mean is in the accepted range, and that it is not, had n seeds the mean and spread of these."""
     scaled = (lambda x: np.log(x) if x > 0 else -inf) if one.test.log else float
     values = np.array([scaled(value) for value in one.values])
-    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(n)
+    if np.ptp(values) == 0:  # their mean need not be that value to the last bit
+        mean, error = values[0], 0.0
+    else:
+        mean, error = values.mean(), values.std(ddof=1) / np.sqrt(n)
 
     def p_beyond(edge: float, sign: int) -> float:
         """p of the test that the mean is above (sign 1) or below (-1) an edge."""
         distance = sign * (mean - edge)
-        if np.isnan(distance):
-            return np.nan
         if error == 0 or np.isinf(distance):
             return 0.5 if distance == 0 else float(distance < 0)
         return float(stdtr(n - 1, -distance / error))
@@ -219,29 +259,27 @@ def _one_sided(one: Estimate, n: int) -> tuple[float, float]:
     return max(p_beyond(low, 1), p_beyond(high, -1)), min(p_beyond(low, -1), p_beyond(high, 1))
 
 
-def _decide(one: Judgement, adjusted: float) -> Judgement:
+def _decide(one: Judgement) -> Judgement:
     """Give the verdict, and say why."""
     if one.verdict == "not-run":
         return one
-    assert one.deciding is not None
-    part = one.deciding
-    if np.isnan(one.p):
-        n = part.estimate.interval.n
-        reason = f"{_named(part.estimate)}: " + (
-            "no seed has a value"
-            if n == 0
-            else f"n = {n} is too few to know the spread over seeds: at least 3 are needed"
-        )
-        return replace(one, reason=reason)
+    if one.deciding is None:
+        return replace(one, reason="its statistic selects nothing from the results")
+    untested = [part for part in one.parts if np.isnan(part.p_holds)]
+    holds = _leans_to_hold(one)
+    if np.isnan(one.p) or (untested and (holds or one.p_adjusted > 1 - one.level)):
+        part = untested[0]
+        return replace(one, deciding=part, reason=f"{_named(part.estimate)}: {_why_untested(part.estimate)}")
     verdict = one.verdict
-    if adjusted <= 1 - one.level:
-        verdict = "supported" if _leans_to_hold(one) else "contradicted"
-    decided = replace(one, verdict=verdict, p_adjusted=adjusted)
+    if one.p_adjusted <= 1 - one.level:
+        verdict = "supported" if holds else "contradicted"
+    decided = replace(one, verdict=verdict)
     return replace(decided, reason=_reason(decided))
 
 
 def _leans_to_hold(one: Judgement) -> bool:
-    return max(part.p_holds for part in one.parts) <= min(1.0, len(one.parts) * min(p.p_fails for p in one.parts))
+    p_holds, p_fails = _p_of_parts(one.parts)
+    return p_holds <= p_fails
 
 
 def _reason(one: Judgement) -> str:
@@ -268,12 +306,13 @@ def seeds_needed(one: Judgement) -> int | None:
     if np.isnan(one.p) or not one.parts:
         return None
     holds = all(part.holds for part in one.parts)
-    factor = 2 * (one.p_adjusted / one.p if one.p > 0 else 1)
+    if any(_why_untested(part.estimate) for part in one.parts):
+        return None
 
     def enough(n: int) -> bool:
         pairs = [_one_sided(part.estimate, n) for part in one.parts]
         p = max(pair[0] for pair in pairs) if holds else len(pairs) * min(pair[1] for pair in pairs)
-        return factor * p <= 1 - one.level
+        return 2 * one.factor * p <= 1 - one.level
 
     low, high = max(part.estimate.interval.n for part in one.parts), MOST_SEEDS
     if not enough(high):

@@ -27,7 +27,7 @@ def noisy_labels(labels: Tensor, classes: int, fraction: float, generator: np.ra
     >>> noisy_labels(torch.zeros(8, dtype=torch.int64), 10, 0.5, 0).tolist()
     [0, 0, 1, 6, 8, 0, 9, 0]
     """
-    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
+    if labels.ndim != 1 or labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
         raise SettingError(f"labels must be class numbers [sample], not {labels.dtype} of shape {tuple(labels.shape)}")
     if not 0 <= fraction <= 1:
         raise SettingError(f"the fraction of labels to replace must lie between 0 and 1, and is {fraction}")

@@ -171,13 +171,12 @@ DEFINITIONS = {
     "Sensitivity": "Frobenius norm of the gradient of the loss of one image with respect to that image, averaged over "
     "all test images. It does not depend on the batches in which it is computed.",
     "Logit-Jacobian norm": "Frobenius norm of the derivative of all outputs, before the softmax, with respect to one "
-    "image, averaged over all test images (Novak et al. 2018).",
+    "image, averaged over all test images; after Novak et al. (2018), who take the probabilities.",
     "Sharpness": "100 * (greatest loss in a box - loss) / (1 + loss), on the first training images, where the box "
     "holds every weight w within epsilon * (|w| + 1): metric 2.1 of Keskar et al. (2017). Random subspace: the same "
     "along 100 standard normal directions. It depends on the scale of weights (Dinh et al. 2017): here all networks "
     "are of one kind.",
-    "Epochs": "all sizes see every image equally often, so that large batches take fewer steps: 300 times fewer for "
-    "1,500 than for 5.",
+    "Epochs": "all sizes see every image equally often, so that large batches take fewer steps.",
     "Rank correlation": "Spearman's, over the sizes of one seed.",
 }
 
@@ -199,7 +198,7 @@ def _middle_above_ends(accuracy: xr.DataArray) -> xr.DataArray:
     return middle - accuracy.isel(batch_size=[0, -1]).max("batch_size", skipna=False)
 
 
-NEEDS = {"batch_size": BEST}
+NEEDS = {"batch_size": (*BEST, BATCH_SIZES[0], BATCH_SIZES[-1])}
 
 CLAIMS = (
     Claim(

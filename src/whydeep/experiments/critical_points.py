@@ -223,7 +223,9 @@ def _share(results: xr.Dataset, holds: xr.DataArray) -> xr.DataArray:
 
 def _of(results: xr.Dataset, activation: str) -> xr.Dataset:
     """Results of the networks that there are with one activation."""
-    return results.sel(activation=activation, drop=True).dropna("network", how="all", subset=["kind"])
+    one = results.sel(activation=activation, drop=True)
+    there = one.kind.notnull().any("seed")
+    return one.sel(network=there) if there.any() else one
 
 
 def _relu(results: xr.Dataset) -> xr.Dataset:

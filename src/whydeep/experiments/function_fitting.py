@@ -13,6 +13,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from whydeep.claims import Claim, Test, mean_interval
 from whydeep.data import sample, target_function
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
+from whydeep.experiments.results import count_text
 from whydeep.networks import MLP, parameter_count, widths_for_budget
 from whydeep.population import (
     Adam,
@@ -352,7 +353,7 @@ def _draw_learning_curves(results: xr.Dataset, function: str) -> MatplotlibFigur
             axes,
             one.iteration,
             values,
-            label=f"{network} ({_count(one)} parameters)",
+            label=f"{network} ({count_text(one.parameters)} parameters)",
             colour=NETWORK_COLOURS[network],
             line=NETWORK_LINES[network],
             log=True,
@@ -364,7 +365,7 @@ def _draw_learning_curves(results: xr.Dataset, function: str) -> MatplotlibFigur
         ha="right", fontsize=8.5, color=GREY,
     )  # fmt: skip
     axes.set(yscale="log", xlabel="iteration", ylabel="MSE on the training points", title=f"y = {_label(function)}")
-    axes.set_xlim(0, int(results.iterations.max()))
+    axes.set_xlim(0, float(results.iterations.max().fillna(results.sizes["iteration"])))
     frame(axes, results.loss, log=True)
     axes.legend()
     return figure
@@ -408,10 +409,6 @@ def _label(function: str) -> str:
     return function if "x" in function and "(" in function else f"{function}(x)"
 
 
-def _count(results: xr.Dataset) -> str:
-    return f"{int(results.parameters.max()):,}"
-
-
 def tables(results: xr.Dataset) -> tuple[Table, ...]:
     """Numbers behind the figures, one row per function and network."""
     rows = tuple(
@@ -435,8 +432,8 @@ def _table_row(one: xr.Dataset, name: str) -> tuple[str, ...]:
     settled = mean_interval(one.settled_at)
     return (
         name,
-        _count(one),
-        f"{int(trained.min()):,} to {int(trained.max()):,}",
+        count_text(one.parameters),
+        f"{trained.values.min():,} to {trained.values.max():,}" if trained.size else "-",
         f"{int(one.converged.sum())} of {len(trained)}",
         f"{settled}" + (f" (n = {settled.n})" if settled.n < len(trained) else ""),
         str(mean_interval(one.final_loss, log=True)),

@@ -23,6 +23,7 @@ from whydeep.population import (
     gradient_norm_by_layer,
     loss,
 )
+from whydeep.report import curves
 from whydeep.report.style import BLUE, VERMILION, draw_band, frame, new_figure
 from whydeep.runs import Context
 
@@ -195,7 +196,7 @@ def _draw(results: xr.Dataset, variable: str, label: str, colour: str) -> Matplo
     axes = figure.subplots()
     thin = slice(None, None, -(-len(iterations) // 1500))
     lines = axes.plot(iterations[thin], values[:, thin].T, color=colour, linewidth=0.5, alpha=0.6)
-    lines[0].set_label("each seed")
+    curves.without_values(lines, "each seed")
     draw_band(axes, iterations, values, label="geometric mean", colour=colour, log=True)
     axes.set(yscale="log", xlabel="iteration", ylabel=label, title="y = cos(x)")
     axes.set_xlim(0, len(iterations))
@@ -204,7 +205,13 @@ def _draw(results: xr.Dataset, variable: str, label: str, colour: str) -> Matplo
     return figure
 
 
+def _number(value: xr.DataArray, form: str) -> str:
+    return "-" if np.isnan(value) else format(float(value), form)
+
+
 def _p(value: float) -> str:
+    if np.isnan(value):
+        return "-"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -213,12 +220,12 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
     alignment, one = _alignment(results), results.sel(function="cos")
     rows = tuple(
         (
-            f"seed {seed}",
-            f"{one.loss.sel(seed=seed)[-1]:.3g}",
-            f"{one.gradient_norm.sel(seed=seed)[0]:.3g}",
-            f"{one.gradient_norm.sel(seed=seed)[-1]:.3g}",
-            f"{alignment.correlation.sel(seed=seed):.3f}",
-            f"{alignment.excess.sel(seed=seed):.3f}",
+            str(seed),
+            _number(one.loss.sel(seed=seed)[-1], ".3g"),
+            _number(one.gradient_norm.sel(seed=seed)[0], ".3g"),
+            _number(one.gradient_norm.sel(seed=seed)[-1], ".3g"),
+            _number(alignment.correlation.sel(seed=seed), ".3f"),
+            _number(alignment.excess.sel(seed=seed), ".3f"),
             _p(float(alignment.p.sel(seed=seed))),
         )
         for seed in results.seed.values.tolist()
@@ -232,7 +239,7 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
         str(mean_interval(alignment.excess)),
         "",
     )
-    header = ("", "final MSE", "first gradient norm", "last gradient norm", "correlation", "beyond shifts", "p")
+    header = ("seed", "final MSE", "first gradient norm", "last gradient norm", "correlation", "beyond shifts", "p")
     n = results.sizes["seed"]
     caption = f"Every seed, and the mean over n = {n} seeds with 95 % interval (losses and norms: geometric)"
     return (Table(caption, header, (*rows, mean)),)

@@ -23,6 +23,7 @@ from whydeep.experiments.image_training import (
     start_training,
     training_and_evaluation_seconds,
 )
+from whydeep.experiments.results import count_text
 from whydeep.networks import parameter_count, widths_for_budget
 from whydeep.population import Stream
 from whydeep.report.style import NETWORK_COLOURS, NETWORK_LINES, draw_band, frame, log_scale, new_figure, percent_scale
@@ -265,7 +266,7 @@ def _draw_curves(axes: Axes, results: xr.Dataset, variable: str, *, log: bool) -
             axes,
             epochs,
             one[variable].transpose("seed", "epoch").values,
-            label=f"{network} ({int(one.parameters.max()):,} parameters)",
+            label=f"{network} ({count_text(one.parameters)} parameters)",
             colour=NETWORK_COLOURS[network],
             line=NETWORK_LINES[network],
             log=log,
@@ -305,7 +306,7 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
     rows = tuple(
         (
             network,
-            f"{int(one.parameters.max()):,}",
+            count_text(one.parameters),
             str(mean_interval(one.train_loss, log=True)),
             str(mean_interval(one.test_loss, log=True)),
             str(mean_interval(one.train_accuracy)),

@@ -115,11 +115,11 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         training.run_epoch()
         context.progress(0.7 * epoch / setting.epochs)
     networks = training.population.select(range(n)), training.population.select(range(n, 3 * n))
+    evaluated = load_samples(context, setting.evaluated_images, setting.test_images)
     lines = []
     for number in range(len(INITIALISATIONS)):
         second = networks[1].select(range(number * n, (number + 1) * n))
         line = interpolate(networks[0], second, ALPHAS)
-        evaluated = load_samples(context, setting.evaluated_images, setting.test_images)
         measured = evaluate(evaluators(line, evaluated))
         lines.append({name: values.reshape(n, len(ALPHAS)) for name, values in measured.items()})
         context.progress(0.7 + 0.3 * (number + 1) / len(INITIALISATIONS))

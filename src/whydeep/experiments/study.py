@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections import defaultdict
@@ -19,7 +20,7 @@ from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import SCALES, Experiment, Plan, Scale, Setting
 from whydeep.experiments.presentation import draw_figures, write_report
 from whydeep.experiments.results import combine
-from whydeep.experiments.verdicts import FORMAT, find_own_claims, judge_folder, keep_own_claims, verdicts_text
+from whydeep.experiments.verdicts import FORMAT, Own, find_own_claims, judge_folder, verdicts_text
 from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute, format_duration
 
 LONG = 100.0
@@ -84,7 +85,7 @@ def run_study(request: Request) -> Outcome:
     jobs = _jobs(experiments, _plan(request, images), seeds, images, device)
     _say(_headline(request, experiments, images, device))
     folder = RunFolder(request.out)
-    own = find_own_claims(folder, request.claims)
+    own = Own() if request.fresh and request.claims is None else find_own_claims(folder, request.claims)
     with (
         folder.claim(fresh=request.fresh),
         Manifest(
@@ -94,7 +95,6 @@ def run_study(request: Request) -> Outcome:
             device=_device_name(device),
         ) as manifest,
     ):
-        keep_own_claims(folder, request.claims)
         context = Context(device=device, source=source)
         shared = _share_out(jobs, workers) if device == "cpu" else jobs
         start = time.perf_counter()
@@ -109,7 +109,7 @@ def run_study(request: Request) -> Outcome:
     try:
         judgements = judge_folder(folder, own)
     except SettingError as error:  # of a user's claim: nothing else is lost
-        problem, judgements = error, judge_folder(folder, [])
+        problem, judgements = error, judge_folder(folder, Own())
     write_report(folder, judgements)
     _say(verdicts_text(judgements, all_claims=False))
     _say(_closing(outcome, folder))
@@ -183,7 +183,7 @@ def _share_out(jobs: Sequence[Job], workers: int) -> list[Job]:
     limit = sum(job.cost for job in jobs) / (2 * workers)
     shared = []
     for job in jobs:
-        pieces = min(len(job.seeds), max(1, round(job.cost / limit + 0.49))) if workers > 1 else 1
+        pieces = min(len(job.seeds), math.ceil(job.cost / limit)) if workers > 1 else 1
         if job.setting.cost > LONG:
             pieces = len(job.seeds)
         bounds = [len(job.seeds) * piece // pieces for piece in range(pieces + 1)]
@@ -226,7 +226,7 @@ def _write_results(
     if written and folder.read_results(experiment.name).attrs.get("units") == units:
         return
     parts = [(cast(Setting, job.setting).coordinates, folder.load(job)) for job, known in there if known]
-    results = combine(parts, seeds)
+    results = combine(parts, seeds, [cast(Setting, job.setting).coordinates for job in jobs])
     results.attrs = {
         "format": FORMAT,
         "experiment": experiment.name,
@@ -268,12 +268,14 @@ def _costs(outcome: Outcome, wall: float, workers: int) -> str:
         "together:"
     ]
     for experiment, settings in costs.items():
-        parts = [
-            f"{name} {format_duration(seconds)}" for name, seconds in sorted(settings.items(), key=lambda s: -s[1])
-        ]
+        parts = [f"{name} {_duration(seconds)}" for name, seconds in sorted(settings.items(), key=lambda s: -s[1])]
         own = sum(settings.values())
-        lines.append(f"  {experiment:<21} {format_duration(own):>12} {own / total:>5.0%}  {', '.join(parts)}")
+        lines.append(f"  {experiment:<21} {_duration(own):>12} {own / total:>5.0%}  {', '.join(parts)}")
     return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else format_duration(seconds)
 
 
 def _closing(outcome: Outcome, folder: RunFolder) -> str:

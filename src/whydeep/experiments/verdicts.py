@@ -1,16 +1,17 @@
 """Verdicts on the claims of a run, from the results in its folder."""
 
 import json
-import shutil
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from whydeep.claims import Case, Claim, Judgement, OwnClaims, Test, judge, read_claims
+from whydeep.claims.own import one_line
 from whydeep.errors import RunError, SettingError, WhydeepError, near_names
 from whydeep.experiments import EXPERIMENTS
 from whydeep.runs import RunFolder, write_atomically
@@ -31,37 +32,49 @@ def read_results(folder: RunFolder, name: str) -> xr.Dataset:
     return results
 
 
-def find_own_claims(folder: RunFolder, path: Path | None) -> OwnClaims:
+@dataclass(frozen=True)
+class Own:
+    """A user's claims; `toml` is the file that they are from, to be kept."""
+
+    claims: OwnClaims = field(default_factory=list)
+    toml: bytes | None = None
+
+    def keep(self, folder: RunFolder) -> None:
+        """Copy a TOML file into the folder, for later reports. (A Python file would be run by whoever opens them.)"""
+        if self.toml is not None:
+            write_atomically(folder.own_claims, self.toml)
+
+
+def find_own_claims(folder: RunFolder, path: Path | None) -> Own:
     """Read a user's claims from a file, or else those in TOML that an earlier command left in the folder.
 
     Raises:
         SettingError: the file is wrong, or a claim is about no experiment, or called like another.
     """
     if path is None and not folder.own_claims.is_file():
-        return []
-    own = read_claims(path or folder.own_claims)
-    for experiment, _ in own:
+        return Own()
+    path = path or folder.own_claims
+    own = read_claims(path)
+    for experiment, claim in own:
+        if not re.fullmatch(r"[\w.-]+", claim.id, re.ASCII):
+            raise SettingError(
+                f"a claim is called {claim.id!r}: an id has letters, digits, dots, dashes and underscores"
+            )
         if experiment not in EXPERIMENTS:
             raise SettingError(f"no experiment is called {experiment!r}: {near_names(experiment, EXPERIMENTS)}")
     ids = Counter(claim.id for claim in (*(claim for _, claim in own), *_built_in_claims()))
     twice = [name for name, count in ids.items() if count > 1]
     if twice:
         raise SettingError(f"more than one claim is called {twice[0]}: give each an id of its own")
-    return own
-
-
-def keep_own_claims(folder: RunFolder, path: Path | None) -> None:
-    """Copy a TOML file of claims into the folder, for later reports. (A Python file would be run by whoever has it.)"""
-    if path is not None and path.suffix == ".toml" and path.resolve() != folder.own_claims.resolve():
-        shutil.copyfile(path, folder.own_claims)
+    return Own(own, path.read_bytes() if path.suffix == ".toml" else None)
 
 
 def _built_in_claims() -> list[Claim]:
     return [claim for experiment in EXPERIMENTS.values() for claim in experiment.claims]
 
 
-def judge_folder(folder: RunFolder, own: OwnClaims) -> list[Judgement]:
-    """Judge all claims on the results that are there, and write claims.json.
+def judge_folder(folder: RunFolder, own: Own) -> list[Judgement]:
+    """Judge all claims on the results that are there, write claims.json, and keep the user's.
 
     Raises:
         SettingError: a user's claim cannot be computed; then nothing is written.
@@ -70,10 +83,11 @@ def judge_folder(folder: RunFolder, own: OwnClaims) -> list[Judgement]:
     cases = [
         Case(name, claim, there.get(name)) for name, experiment in EXPERIMENTS.items() for claim in experiment.claims
     ]
-    cases += [Case(name, _guarded(claim), there.get(name)) for name, claim in own]
+    cases += [Case(name, _guarded(claim), there.get(name)) for name, claim in own.claims]
     judgements = judge(cases)
     text = json.dumps({"claims": [one.record() for one in judgements]}, indent=1, ensure_ascii=False)
     write_atomically(folder.claims, (text + "\n").encode())
+    own.keep(folder)
     return judgements
 
 
@@ -84,13 +98,13 @@ def _guarded(claim: Claim) -> Claim:
         def measure(results: xr.Dataset) -> xr.DataArray:
             try:
                 values = test.measure(results)
+                if isinstance(values, xr.DataArray) and "seed" in values.dims:
+                    return values.astype(float)
             except WhydeepError:
                 raise
             except Exception as error:  # whatever the user's code does
-                raise SettingError(f"claim {claim.id}: {type(error).__name__}: {error}") from None
-            if not isinstance(values, xr.DataArray) or "seed" not in values.dims:
-                raise SettingError(f"claim {claim.id}: its measure must return a DataArray with a dimension seed")
-            return values
+                raise SettingError(f"claim {claim.id}: {one_line(error)}") from None
+            raise SettingError(f"claim {claim.id}: its measure must return a DataArray with a dimension seed")
 
         return replace(test, measure=measure)
 

@@ -151,8 +151,8 @@ class Vmapped(Differentiated):
             gradients = grad(self.value, argnums=3)(moving, fixed, buffers, inputs, targets)
             found, pull = vjp(outputs, inputs)[:2]
             units = torch.eye(found.shape[1], dtype=found.dtype, device=found.device)
-            rows = vmap(lambda unit: pull(unit.expand_as(found))[0], chunk_size=AT_ONCE)(units)  # [output, sample, ...]
-            return _norm(gradients) * len(inputs), _norm(rows.transpose(0, 1))
+            rows = vmap(lambda unit: _norm(pull(unit.expand_as(found))[0]), chunk_size=AT_ONCE)(units)
+            return _norm(gradients) * len(inputs), rows.norm(dim=0)  # rows [output, sample]
 
         with twice_differentiable():
             gradients, jacobians = self._over_points(norms, points, buffers, inputs, targets, directions=AT_ONCE)
@@ -243,11 +243,11 @@ class OneByOne(Differentiated):
             for point, own, x, y in _each(points, buffers, inputs, targets):
                 x = x.detach().clone().requires_grad_()
                 outputs = self.call(*self.parts(point), own, x).reshape(len(x), -1)
-                outputs = outputs + 0 * x.flatten(1)[:, :1]  # may not depend on the inputs
+                outputs = outputs + 0 * x.reshape(len(x), -1)[:, :1]  # may not depend on the inputs
                 squares = x.new_zeros(len(x))
                 for output in outputs.T:
                     (row,) = torch.autograd.grad(output.sum(), x, retain_graph=True, materialize_grads=True)
-                    squares += row.flatten(1).square().sum(1)
+                    squares += row.reshape(len(x), -1).square().sum(1)
                 loss = self.value(*self.parts(point), own, x, y) + 0 * x.sum()
                 (gradient,) = torch.autograd.grad(loss, x, materialize_grads=True)
                 gradients.append(_norm(gradient) * len(x))

@@ -243,9 +243,13 @@ class ClosedForm:
         The first layer is not multiplied out: |W^T v| = |R v| where W^T = Q R, of as many numbers as it has units.
         """
         columns, rows = self.rows(inputs, targets)
-        numbers = 3 * sum(self.widths) * columns.shape[2] * self.widths[-1]
-        found = [self._input_derivatives(*some) for some in _blocks(numbers, points, columns, rows)]
-        gradients, jacobians = (torch.cat(part) for part in zip(*found, strict=True))
+        numbers = 3 * sum(self.widths) * self.widths[-1]
+        at_once = max(1, min(columns.shape[2], SAMPLE_NUMBERS // numbers))
+        parts = []
+        for x, y in zip(columns.split(at_once, dim=2), rows.split(at_once, dim=2), strict=True):
+            found = [self._input_derivatives(*some) for some in _blocks(numbers * x.shape[2], points, x, y)]
+            parts.append([torch.cat(part) for part in zip(*found, strict=True)])
+        gradients, jacobians = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         return gradients, jacobians
 
     def _input_derivatives(self, points: Tensor, columns: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,8 @@ def interpolate(
 
     The line is a population: an `Evaluator` or a `Landscape` tells its losses and accuracies, and `loss_barrier` how
     high it rises. The two solutions are copied; the networks at alpha 0 and 1 are theirs bit for bit. Running
-    statistics (batch normalisation) lie on the line as parameters do; counts are those of the nearer end.
+    statistics (batch normalisation) lie on the line as parameters do, variances never below 0; counts are those of the
+    nearer end.
 
     Args:
         first, second: two modules of one architecture, or two populations whose members are paired.
@@ -48,12 +49,13 @@ def interpolate(
     if layouts[0] != layouts[1] or kinds[0] != kinds[1] or ends[0].dtype != ends[1].dtype:
         raise SettingError(f"{ends[0]!r} and {ends[1]!r} differ in architecture or type: there is no line between them")
     pairs = len(ends[0])
-    line = ends[0].select([pair for pair in range(pairs) for _ in along])
-    shares = along.to(line.device).repeat(pairs)
-    start, stop = ends[0].flat, ends[1].flat.to(line.device)
-    line.flat.copy_(_mix(start, stop, shares))
-    for name, buffer in line.buffers.items():
-        buffer.copy_(_mix(ends[0].buffers[name], ends[1].buffers[name].to(line.device), shares))
+    line = Population([ends[0].member(0)] * (pairs * len(along)), ends[0].device)
+    for place, share in enumerate(along.tolist()):
+        rows = slice(place, None, len(along))
+        line.flat[rows] = _mix(ends[0].flat, ends[1].flat.to(line.device), share)
+        for name, buffer in line.buffers.items():
+            mixed = _mix(ends[0].buffers[name], ends[1].buffers[name].to(line.device), share)
+            buffer[rows] = mixed.clamp_min(0) if name.endswith("running_var") else mixed
     return line
 
 
@@ -71,17 +73,11 @@ def _population(solution: nn.Module | Population) -> Population:
     return Population([copy.deepcopy(solution).requires_grad_(True)], parameters[0].device)
 
 
-def _mix(first: Tensor, second: Tensor, shares: Tensor) -> Tensor:
-    """Mix values [pair, ...] by shares [pair * alpha]: [pair * alpha, ...]."""
-    alphas = len(shares) // len(first)
-    first, second = (values.repeat_interleave(alphas, dim=0) for values in (first, second))
-    shares = shares.view(-1, *(1,) * (first.ndim - 1))
-    if not first.is_floating_point():
-        return torch.where(shares < 0.5, first, second)
-    shares = shares.to(first.dtype)
-    mixed = (1 - shares) * first + shares * second
-    # At the ends zero times the other would be zero as well, unless the other is infinite.
-    return torch.where(shares == 0, first, torch.where(shares == 1, second, mixed))
+def _mix(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """Mix the values of both ends; counts cannot be mixed."""
+    if share in (0, 1) or not first.is_floating_point():
+        return first if share < 0.5 else second  # zero times the other end is no zero where that is infinite
+    return (1 - share) * first + share * second
 
 
 def loss_barrier(alphas: ArrayLike | Tensor, losses: Tensor) -> Tensor:
@@ -97,6 +93,7 @@ def loss_barrier(alphas: ArrayLike | Tensor, losses: Tensor) -> Tensor:
     >>> loss_barrier([0, 0.5, 1], torch.tensor([1.0, 4.0, 3.0]))
     tensor(2.)
     """
+    losses = torch.as_tensor(losses)
     losses = losses if losses.is_floating_point() else losses.double()
     along = _numbers(alphas).to(losses)
     if along.ndim != 1 or losses.shape[-1:] != along.shape:

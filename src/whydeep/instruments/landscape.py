@@ -346,8 +346,10 @@ class Landscape:
 
         def share(inputs: Tensor, targets: Tensor) -> Tensor:
             outputs = self._engine.outputs(vectors, buffers, inputs)
-            if outputs.ndim != 3:
-                raise SettingError(f"accuracy needs outputs [sample, class], not {tuple(outputs.shape[1:])}")
+            if outputs.ndim != 3 or outputs.shape[2] < 2:
+                raise SettingError(
+                    f"accuracy needs outputs [sample, class], two classes or more, not {tuple(outputs.shape[1:])}"
+                )
             classes = outputs.argmax(2)
             return (classes == targets).to(self.dtype).mean(1)
 

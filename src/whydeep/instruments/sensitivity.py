@@ -33,11 +33,12 @@ class Sensitivity:
 def input_sensitivity(landscape: Landscape, *, points: Tensor | None = None) -> Sensitivity:
     """Measure how far the loss and the outputs move for a small change of the input.
 
-    For each sample with its own loss l(x) and outputs f(x): |dl/dx|, and |df/dx|_F, the logit-Jacobian norm (Novak,
-    Bahri, Abolafia, Pennington and Sohl-Dickstein 2018, section 3.1). Each is the norm of one sample's derivative; the
-    mean over samples is taken afterwards, so that batches do not matter. (The gradient of a batch's mean loss by its
-    inputs is smaller by the size of the batch.) A confident network can have a small loss gradient and a large
-    Jacobian: dl/dx = (df/dx)^T (p - y) vanishes where the probabilities p match the target y.
+    For each sample with its own loss l(x) and outputs f(x): |dl/dx|, and |df/dx|_F, the logit-Jacobian norm (after
+    Novak, Bahri, Abolafia, Pennington and Sohl-Dickstein 2018, who take the probabilities behind the softmax). Each is
+    the norm of one sample's derivative; the mean over samples is taken afterwards, so that batches do not matter. (The
+    gradient of a batch's mean loss by its inputs is smaller by the size of the batch.) A confident network can have a
+    small loss gradient and a large Jacobian: dl/dx = (df/dx)^T (p - y) vanishes where the probabilities p match the
+    target y.
 
     Costs a backward pass, and one for each output; fully connected networks are written out.
 

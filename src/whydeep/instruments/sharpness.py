@@ -1,6 +1,7 @@
 """How far the loss can rise in a small box around a network."""
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -71,8 +72,8 @@ def sharpness(
     >>> bool(sharpness(landscape, 1e-2).value > sharpness(landscape, 1e-3).value)
     True
     """
-    if not epsilon > 0:
-        raise SettingError(f"epsilon must be above 0, not {epsilon}")
+    if not 0 < epsilon < inf:
+        raise SettingError(f"epsilon must be above 0 and finite, not {epsilon}")
     if draws < 1 or steps < 0:
         raise SettingError(f"draws must be 1 or more and steps 0 or more, not {draws} and {steps}")
     if subspace is not None and not 1 <= subspace <= landscape.size:
@@ -113,17 +114,13 @@ class _Box:
 
 def _draw(box: _Box, draws: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return the greatest losses of random places [point], and the places [point, dimension]."""
-    best, places = None, None
+    best, places = box.widths.new_full((len(box.widths),), -torch.inf), torch.zeros_like(box.widths)
     for draw in range(draws):
         even = np.random.default_rng((seed, 0, draw)).uniform(-1, 1, box.widths.shape[1])
         one = torch.from_numpy(even if draw % 2 else np.sign(even)).to(box.widths).expand_as(box.widths)
         losses = box.losses(one)
-        if best is None or places is None:
-            best, places = losses, one.clone()
         better = losses > best
         best, places = torch.where(better, losses, best), torch.where(better.unsqueeze(1), one, places)
-    assert best is not None
-    assert places is not None
     return best, places
 
 

@@ -6,10 +6,11 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from whydeep.errors import SettingError, near_names
+from whydeep.networks import recognise
 from whydeep.population.batches import Batch
 from whydeep.population.feed import Feed
 from whydeep.population.modules import OneByOne, Vmapped
-from whydeep.population.objectives import Objective
+from whydeep.population.objectives import CrossEntropy, Objective
 from whydeep.population.population import Population
 from whydeep.population.samples import Samples
 from whydeep.population.stacked import Stacked, covers
@@ -35,6 +36,18 @@ class Engine(Protocol):
         ...
 
 
+def check_classes(objective: Objective, samples: Samples, population: Population) -> None:
+    """Raise `SettingError` unless targets of cross entropy are numbers of classes that the network has."""
+    if not isinstance(objective, CrossEntropy) or samples.targets.is_floating_point():
+        return
+    found = recognise(population.template)
+    classes = found.widths[-1] if found else None
+    least, most = int(samples.targets.min()), int(samples.targets.max())
+    if least < 0 or (classes is not None and most >= classes):
+        accepted = f"0 to {classes - 1}, one for each output" if classes else "0 and up, none of them ignored"
+        raise SettingError(f"targets are classes {least} to {most}, and accepted are {accepted}")
+
+
 def make_engine(
     name: EngineName,
     population: Population,
@@ -58,6 +71,7 @@ def make_engine(
     Raises:
         SettingError: an unknown name, or an architecture that "stacked" does not cover.
     """
+    check_classes(objective, samples, population)
     covered = covers(population.template)
     if name not in ENGINES:
         raise SettingError(f"no engine is called {name!r}: {near_names(name, ENGINES)}")

@@ -68,7 +68,8 @@ class Evaluator:
                     right[block] += ((outputs.argmax(1) == targets[:, 0]) * (weights > 0)).sum(1)
                 losses[block] += self.objective.losses(outputs, targets, weights)
         samples = sum(batch.count for batch in self.batches)
-        return Evaluation(losses, right / samples if classify else None)
+        accuracy = torch.where(losses.isnan(), torch.nan, right / samples)  # a network that diverged chooses no class
+        return Evaluation(losses, accuracy if classify else None)
 
 
 def _chunks(samples: int, slots: int, device: torch.device, dtype: torch.dtype) -> list[Batch]:

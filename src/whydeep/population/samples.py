@@ -50,10 +50,9 @@ class Samples:
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Samples":
-        """Move to a device, inputs and real-valued targets as `dtype`; nothing is copied that fits."""
+        """Move to a device: inputs and real-valued targets as `dtype`, class numbers as int64. Copies what must change."""
         targets = self.targets.to(device)
-        if targets.is_floating_point():
-            targets = targets.to(dtype)
+        targets = targets.to(dtype if targets.is_floating_point() else torch.int64)
         return Samples(self.inputs.to(device, dtype), targets, self.own_inputs, self.own_targets)
 
     def check_members(self, members: int) -> None:

@@ -125,7 +125,7 @@ class Stacked:
             size = min(members, max(1, CACHE_BYTES // (numbers * population.flat.element_size())))
 
         def signals(fan_in: int, fan_out: int) -> Tensor:
-            # Zeros: slots that hold no sample may never be written, and count for nothing only if they are finite.
+            # Zeros: slots that hold no sample count for nothing only if they are finite.
             if on_cpu and fan_in * fan_out >= WIDE:
                 return population.flat.new_zeros(size, slots, fan_out).mT
             return population.flat.new_zeros(size, fan_out, slots)
@@ -225,6 +225,8 @@ def _linear(layer: Layer, signal: Tensor, count: int) -> Tensor:
         return torch.baddbmm(layer.bias, layer.weight, signal, out=layer.activation)
     for bias, weight, inputs, outputs in zip(layer.bias, layer.weight, signal, layer.activation, strict=True):
         torch.addmm(bias.T, inputs.T[:count], weight.T, out=outputs.T[:count])
+    # What a member that diverged left there would reach others: not-a-number times a weight of zero is not zero.
+    layer.activation[:, :, count:].zero_()
     return layer.activation
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from whydeep.errors import SettingError
 from whydeep.population.batches import FullBatch, MiniBatches
 from whydeep.population.denormals import flushed_denormals
-from whydeep.population.engines import EngineName, make_engine
+from whydeep.population.engines import EngineName, check_classes, make_engine
 from whydeep.population.layout import sample_slots
 from whydeep.population.modules import OneByOne
 from whydeep.population.objectives import Objective
@@ -63,7 +63,7 @@ class Training:
     ):
         members, device, dtype = len(population), population.device, population.dtype
         samples.check_members(members)
-        self.population = population
+        self.population, self.objective = population, objective
         self.samples = samples.to(device, dtype)
         self.batches: FullBatch | MiniBatches
         if batch_size is None:
@@ -118,7 +118,9 @@ class Training:
                 f"targets must be like those before, {before.dtype} of shape {tuple(before.shape)}, not "
                 f"{targets.dtype} of shape {tuple(targets.shape)}"
             )
-        self.samples = replace(self.samples, targets=targets).to(self.population.device, self.population.dtype)
+        samples = replace(self.samples, targets=targets).to(self.population.device, self.population.dtype)
+        check_classes(self.objective, samples, self.population)
+        self.samples = samples
         self.engine.relabel(self.samples)
 
     def run(self, steps: int, recorders: "Sequence[Recorder]" = ()) -> None:

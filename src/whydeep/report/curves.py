@@ -6,6 +6,7 @@ the screen and turn the pointer's place into values.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ OPENING, CLOSING = '<desc id="curves">', "</desc>"
 MOST_POINTS = 400
 """Of one curve: more than that many nobody can point at."""
 
-LABEL, INTERVAL = "_curve_label", "_curve_interval"
+LABEL, INTERVAL, QUIET = "_curve_label", "_curve_interval", "_curve_quiet"
 
 
 def belongs(artist: Artist, label: str) -> None:
@@ -32,12 +33,21 @@ def with_interval(line: Line2D, low: ArrayLike, high: ArrayLike) -> None:
     setattr(line, INTERVAL, (np.asarray(low, dtype=float), np.asarray(high, dtype=float)))
 
 
+def without_values(lines: Sequence[Line2D], label: str) -> None:
+    """Say that lines are one curve, such as every seed's, whose single values are not to be shown."""
+    lines[0].set_label(label)
+    setattr(lines[0], QUIET, True)
+    for line in lines[1:]:
+        belongs(line, label)
+
+
 def describe(figure: Figure) -> dict[str, Any]:
     """Describe the panels of a figure, and give identifiers to their parts.
 
     Returns:
         panels: each with the identifier of its background (`id`), `x` and `y` (scale, limits and label) and `series`:
-        label, colour, identifiers of the parts, values x and y, and low and high where there is an interval.
+        label, colour, identifiers of the parts, values x and y, low and high where there is an interval, and whether
+        its values are dots, or quiet (not to be shown).
         legend: labels and the identifiers of their texts in the drawn legends.
     """
     panels: list[dict[str, Any]] = []
@@ -48,8 +58,8 @@ def describe(figure: Figure) -> dict[str, Any]:
             panels.append(
                 {
                     "id": f"panel-{number}",
-                    "x": _axis(axes.get_xscale(), axes.get_xlim(), axes.get_xlabel()),
-                    "y": _axis(axes.get_yscale(), axes.get_ylim(), axes.get_ylabel()),
+                    "x": _axis(axes.get_xscale(), axes.get_xlim(), _x_label(axes)),
+                    "y": _axis(axes.get_yscale(), axes.get_ylim(), axes.get_ylabel()) | {"percent": _is_percent(axes)},
                     "series": series,
                 }
             )
@@ -71,6 +81,16 @@ def _legend(figure: Figure, labels: set[str]) -> list[dict[str, str]]:
 
 def _axis(scale: str, limits: tuple[float, float], label: str) -> dict[str, Any]:
     return {"scale": scale, "limits": [float(limit) for limit in limits], "label": label}
+
+
+def _x_label(axes: Axes) -> str:
+    """Label of the x axis, which may be written below another panel that shares it."""
+    sharing = axes.get_shared_x_axes().get_siblings(axes)
+    return axes.get_xlabel() or next((one.get_xlabel() for one in sharing if one.get_xlabel()), "")
+
+
+def _is_percent(axes: Axes) -> bool:
+    return str(axes.yaxis.get_major_formatter()(0.5, 0)).endswith("%")
 
 
 def _series(axes: Axes, number: int) -> list[dict[str, Any]]:
@@ -100,6 +120,7 @@ def _values(line: Line2D) -> dict[str, Any]:
     values: dict[str, Any] = {
         "label": str(line.get_label()),
         "colour": colour if isinstance(colour, str) else "#1a1a1a",
+        "quiet": hasattr(line, QUIET),
         "dots": line.get_linestyle() in ("None", "none", ""),
         "x": _rounded(x[thin][known]),
         "y": _rounded(y[thin][known]),
@@ -115,7 +136,9 @@ def _rounded(values: np.ndarray) -> list[float | None]:
 
 def embed(svg: str, known: dict[str, Any]) -> str:
     """Put a description into the text of an SVG file."""
-    text = json.dumps(known, separators=(",", ":")).replace("&", "\\u0026").replace("<", "\\u003c")
+    text = (
+        json.dumps(known, separators=(",", ":")).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    )
     place = svg.rindex("</svg>")
     return f"{svg[:place]}{OPENING}{text}{CLOSING}\n{svg[place:]}" if known["panels"] else svg
 

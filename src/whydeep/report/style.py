@@ -100,6 +100,8 @@ def draw_band(
     With `log` both are computed on the logarithm (geometric mean), as for losses. Long curves are thinned
     to every k-th point, at most `MOST_POINTS`: more than a screen can show only makes files large.
     """
+    if np.shape(values)[1] == 0:
+        return
     thin = slice(None, None, -(-np.shape(values)[1] // MOST_POINTS))
     x = np.asarray(x)[thin]
     low, mean, high = interval_band(np.asarray(values)[:, thin], log=log)
@@ -133,6 +135,8 @@ def log_scale(axes: Axes) -> None:
     """Make the y axis, whose limits are set, logarithmic, with as many plain numbers as fit beside each other."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
+    if low <= 0:
+        return  # nothing finite is drawn
     decades = np.log10(high / low)
     multiples: Sequence[float] = np.arange(1, 10, 0.5).tolist()
     for least, fewer in ((0.3, (1, 1.5, 2, 3, 4, 5, 6, 8)), (0.8, (1, 2, 5)), (3, (1,))):

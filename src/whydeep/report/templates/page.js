@@ -58,8 +58,9 @@ for (const figure of document.querySelectorAll("figure[id]")) {
     const [low, high] = axis.limits.map((limit) => forward(axis, limit));
     return (forward(axis, value) - low) / (high - low);
   };
-  const written = (value) => {
+  const written = (value, axis) => {
     if (value === null || value === undefined) return "?";
+    if (axis && axis.percent) return `${(100 * value).toLocaleString("en", { maximumSignificantDigits: 4 })} %`;
     const size = Math.abs(value);
     if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2);
     return value.toLocaleString("en", { maximumSignificantDigits: 4 });
@@ -84,7 +85,7 @@ for (const figure of document.querySelectorAll("figure[id]")) {
     let best = null;
     const rows = [];
     for (const one of panel.series) {
-      if (hidden.has(one.label)) continue;
+      if (hidden.has(one.label) || one.quiet) continue;
       let nearest = -1, least = Infinity, at = null;
       for (let index = 0; index < one.x.length; index++) {
         const [x, y] = place(one, index);
@@ -106,9 +107,10 @@ for (const figure of document.querySelectorAll("figure[id]")) {
       const swatch = document.createElement("span");
       swatch.className = "swatch";
       swatch.style.background = one.colour;
-      const interval = one.low && one.low[index] !== null ? ` [${written(one.low[index])}, ${written(one.high[index])}]` : "";
+      const ends = [one.low, one.high].map((values) => values && written(values[index], panel.y));
+      const interval = one.low && one.low[index] !== null ? ` [${ends.join(", ")}]` : "";
       const text = document.createElement(one === best.one ? "strong" : "span");
-      text.textContent = `${one.label}: ${written(one.y[index])}${interval}`;
+      text.textContent = `${one.label}: ${written(one.y[index], panel.y)}${interval}`;
       row.append(swatch, text);
       tip.append(row);
     }
@@ -124,5 +126,7 @@ for (const figure of document.querySelectorAll("figure[id]")) {
   };
   svg.addEventListener("pointermove", point);
   svg.addEventListener("pointerdown", point);
-  svg.addEventListener("pointerleave", leave);
+  // A finger that is lifted leaves too, and its tip stays until another place is touched.
+  svg.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && leave());
+  document.addEventListener("pointerdown", (event) => svg.contains(event.target) || leave());
 }

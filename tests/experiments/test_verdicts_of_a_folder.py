@@ -1,0 +1,322 @@
+"""Verdicts on a run folder as a user asks for them: claims.json, the commands, claims of one's own."""
+
+import json
+import shutil
+
+import pytest
+
+from whydeep.cli import main
+from whydeep.experiments import EXPERIMENTS
+
+MINE = """
+[[claims]]
+id = "mine"
+experiment = "gradient-norm"
+statement = "The gradient is < 1 & falls."
+variable = "gradient_norm"
+at = {function = "cos", iteration = "last"}
+minus = {iteration = "first"}
+high = 0
+"""
+OURS = """
+from whydeep.claims import Claim, Test
+
+CLAIMS = {"gradient-norm": [Claim("ours", "It is above -1.", (Test("norm", lambda r: 1 + r.gradient_norm.min("iteration"), low=0),))]}
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A small run of one experiment."""
+    folder = tmp_path_factory.mktemp("verdicts") / "run"
+    command = ["run", "gradient-norm", "--scale", "smoke", "--seeds", "3", "--workers", "1", "--out", str(folder)]
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 0
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path, monkeypatch):
+    """A copy of the run, where commands may write."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def whydeep(capsys):
+    """Run a command, and return its exit status and what it printed."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(list(map(str, arguments)))
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return run
+
+
+def own(folder, text=MINE, name="own.toml"):
+    path = folder.parent / name
+    path.write_text(text)
+    return path
+
+
+def records(folder):
+    return {one["id"]: one for one in json.loads((folder / "claims.json").read_text(encoding="utf-8"))["claims"]}
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# -- claims.json ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_writes_a_verdict_on_every_claim(finished):
+    found = records(finished)
+    assert list(found) == [claim.id for experiment in EXPERIMENTS.values() for claim in experiment.claims]
+    assert set(found) == {f"C{number}" for number in range(1, 25)}
+    about = {claim.id for claim in EXPERIMENTS["gradient-norm"].claims}
+    for name, one in found.items():
+        assert (one["verdict"] == "not-run") == (name not in about)
+        if name not in about:
+            assert one["reason"] == f"{one['experiment']} was not run"
+            assert (one["n"], one["estimate"], one["p"], one["parts"]) == (0, None, None, [])
+            assert one["statistic"]
+            assert one["rule"]
+        else:
+            assert one["n"] == 3
+            assert one["interval"][0] < one["estimate"] < one["interval"][1]
+            assert 0 < one["p"] <= one["p_adjusted"] <= 1
+
+
+def test_results_that_do_not_hold_what_a_claim_is_about(folder, whydeep):
+    status, *_ = whydeep(
+        "run",
+        "function-fitting",
+        "--scale",
+        "smoke",
+        "--seeds",
+        "2",
+        "--functions",
+        "cos",
+        "--workers",
+        "1",
+        "--out",
+        folder,
+    )
+    assert status == 0
+    found = records(folder)
+    assert found["C1"]["verdict"] == "not-run"
+    assert found["C1"]["reason"].startswith("the results do not hold what it is about: function ")
+    assert found["C4"]["verdict"] != "not-run"
+    assert found["C11"]["n"] == 3  # the other experiment's results are still there
+
+
+def test_claims_of_old_results_need_no_run(folder, whydeep):
+    kept = (folder / "claims.json").read_bytes()
+    (folder / "claims.json").unlink()
+    shutil.rmtree(folder / "units")
+    shutil.rmtree(folder / "figures")
+    status, *_ = whydeep("claims", folder)
+    assert status == 0
+    assert (folder / "claims.json").read_bytes() == kept
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_claims_prints_a_table(folder, whydeep):
+    before = files(folder)
+    status, out, err = whydeep("claims", folder)
+    assert (status, err) == (0, "")
+    found = records(folder)
+    for name, one in found.items():
+        (line,) = (line for line in out.splitlines() if line.startswith(f"{name} "))
+        assert one["verdict"].upper() in line
+        assert line.endswith(one["statement"])
+    assert found["C11"]["reason"] in out
+    assert "n = 3, p " in out
+    last = out.splitlines()[-1]
+    assert last.startswith("24 claims: ")
+    assert "23 not-run; 95% level, p adjusted over all of them (Holm)" in last
+    for experiment in EXPERIMENTS.values():
+        assert out.count(experiment.title) == 1
+    assert files(folder) == before
+
+
+def test_claims_prints_json(folder, whydeep):
+    status, out, err = whydeep("claims", folder, "--json")
+    assert (status, err) == (0, "")
+    assert out == (folder / "claims.json").read_text(encoding="utf-8")
+    assert len(json.loads(out)["claims"]) == 24
+
+
+# -- claims of one's own ----------------------------------------------------------------------------------------------
+
+
+def test_own_claims_are_judged_and_kept(folder, whydeep):
+    path = own(folder)
+    status, out, _ = whydeep("claims", folder, "--claims", path)
+    assert status == 0
+    assert "25 claims: " in out
+    assert "The gradient is < 1 & falls." in out
+    mine = records(folder)["mine"]
+    assert mine["n"] == 3
+    assert mine["statistic"] == "gradient_norm at function cos, iteration last, minus iteration first"
+    assert mine["source"] == f"{path}, claim 1"
+    assert (folder / "own-claims.toml").read_text() == MINE
+    path.unlink()
+    status, out, _ = whydeep("claims", folder)  # without the option
+    assert status == 0
+    assert "25 claims: " in out
+    assert records(folder)["mine"]["estimate"] == mine["estimate"]
+    status, *_ = whydeep("report", folder)
+    assert status == 0
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert '<a href="#claim-mine">mine</a>' in report
+    assert 'id="claim-mine"' in report
+    assert report.count("The gradient is &lt; 1 &amp; falls.") == 2
+    assert "mine" in records(folder)
+
+
+def test_a_file_that_is_kept_can_be_given_again(folder, whydeep):
+    whydeep("claims", folder, "--claims", own(folder))
+    status, *_ = whydeep("claims", folder, "--claims", folder / "own-claims.toml")
+    assert status == 0
+    assert (folder / "own-claims.toml").read_text() == MINE
+
+
+def test_other_own_claims_take_their_place(folder, whydeep):
+    whydeep("claims", folder, "--claims", own(folder))
+    status, *_ = whydeep("claims", folder, "--claims", own(folder, MINE.replace('"mine"', '"other"'), "other.toml"))
+    assert status == 0
+    assert "other" in records(folder)
+    assert "mine" not in records(folder)
+    assert '"other"' in (folder / "own-claims.toml").read_text()
+
+
+def test_own_claims_count_in_the_adjustment(folder, whydeep):
+    whydeep("claims", folder)
+    before = records(folder)["C11"]
+    whydeep("claims", folder, "--claims", own(folder))
+    after = records(folder)["C11"]
+    assert after["p"] == before["p"] == before["p_adjusted"]
+    assert after["p_adjusted"] >= before["p_adjusted"]
+
+
+def test_claims_in_python_are_judged_and_not_kept(folder, whydeep):
+    path = own(folder, OURS, "own.py")
+    status, out, _ = whydeep("claims", folder, "--claims", path)
+    assert status == 0
+    assert "ours  SUPPORTED" in out
+    assert records(folder)["ours"]["verdict"] == "supported"
+    assert not [one for one in folder.iterdir() if one.name.startswith("own")]
+    status, *_ = whydeep("report", folder, "--claims", path)
+    assert status == 0
+    assert 'id="claim-ours"' in (folder / "report.html").read_text()
+    whydeep("claims", folder)
+    assert "ours" not in records(folder)
+
+
+def test_an_own_claim_about_an_experiment_that_was_not_run(folder, whydeep):
+    path = own(folder, MINE.replace('"gradient-norm"', '"batch-size"'))
+    status, *_ = whydeep("report", folder, "--claims", path)
+    assert status == 0
+    assert records(folder)["mine"]["verdict"] == "not-run"
+    assert 'id="claim-mine"' not in (folder / "report.html").read_text()
+
+
+def test_a_run_judges_own_claims_too(folder, whydeep):
+    status, out, _ = whydeep(
+        "run",
+        "gradient-norm",
+        "--scale",
+        "smoke",
+        "--seeds",
+        "3",
+        "--workers",
+        "1",
+        "--out",
+        folder,
+        "--claims",
+        own(folder),
+    )
+    assert status == 0
+    assert "0 units measured, 3 were there already" in out
+    assert "25 claims: " in out
+    assert "mine" in records(folder)
+    assert (folder / "own-claims.toml").read_text() == MINE
+    assert 'id="claim-mine"' in (folder / "report.html").read_text()
+
+
+# -- mistakes ---------------------------------------------------------------------------------------------------------
+
+MEASURE = "from whydeep.claims import Claim, Test\nCLAIMS = {'gradient-norm': [Claim('ours', '', (Test('x', lambda r: %s, low=0),))]}"
+MISTAKES = {
+    "id of a claim of the study": (MINE.replace("mine", "C5"), "more than one claim is called C5: give each an id"),
+    "id twice": (MINE + MINE, "more than one claim is called mine: give each an id of its own"),
+    "unknown experiment": (
+        MINE.replace("gradient-norm", "gradient-nrm"),
+        "no experiment is called 'gradient-nrm': did you mean gradient-norm? (accepted: function-fitting, ",
+    ),
+    "unknown variable": (
+        MINE.replace("gradient_norm", "gradient"),
+        "claim mine: the results have no 'gradient': did you mean gradient_norm",
+    ),
+    "unknown label": (MINE.replace('"cos"', '"sin"'), "claim mine: function has no label 'sin': accepted: cos"),
+    "unknown dimension": (MINE.replace("function =", "functions ="), "gradient_norm has no dimension 'functions'"),
+    "unknown key": (MINE.replace("high", "hgih"), "own.toml, claim 1: nothing is called 'hgih': did you mean high"),
+    "no file": (None, "there is no file of claims at "),
+    "no attribute": (MEASURE % "r.nothing", "claim ours: AttributeError: "),
+    "no number": (MEASURE % "1 / 0", "claim ours: ZeroDivisionError: division by zero"),
+    "no array": (MEASURE % "3.0", "claim ours: its measure must return a DataArray with a dimension seed"),
+    "no seeds": (MEASURE % "r.gradient_norm.mean('seed')", "claim ours: its measure must return a DataArray with"),
+}
+
+
+@pytest.mark.parametrize("command", ["claims", "report"])
+@pytest.mark.parametrize(("text", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_and_loses_nothing(folder, whydeep, command, text, message):
+    name = "own.py" if text and text.startswith("from") else "own.toml"
+    path = own(folder, text, name) if text else folder.parent / name
+    before = files(folder)
+    status, out, err = whydeep(command, folder, "--claims", path)
+    assert status == 2
+    assert out == ""
+    assert err.startswith("whydeep: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert files(folder) == before
+
+
+def test_a_run_with_a_claim_that_fails_keeps_its_results(folder, whydeep):
+    shutil.rmtree(folder / "results")
+    path = own(folder, MINE.replace("gradient_norm", "gradient"))
+    status, out, err = whydeep(
+        "run", "gradient-norm", "--scale", "smoke", "--seeds", "3", "--workers", "1", "--out", folder, "--claims", path
+    )
+    assert status == 2
+    assert err.splitlines()[-1].startswith("whydeep: claim mine: the results have no 'gradient'")
+    assert "24 claims: " in out  # those of the study are judged all the same
+    assert (folder / "results" / "gradient-norm.nc").exists()
+    assert set(records(folder)) == {f"C{number}" for number in range(1, 25)}
+
+
+def test_a_run_reads_the_claims_before_it_trains(tmp_path, whydeep, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.toml").write_text(MINE.replace("gradient-norm", "gradient-nrm"))
+    status, _, err = whydeep("run", "gradient-norm", "--scale", "smoke", "--out", "run", "--claims", "own.toml")
+    assert status == 2
+    assert "no experiment is called 'gradient-nrm'" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_run(tmp_path, whydeep):
+    status, _, err = whydeep("claims", tmp_path / "nowhere")
+    assert status == 2
+    assert "nowhere holds no whydeep run" in err
+    assert err.count("\n") == 1

@@ -1,0 +1,188 @@
+"""What a drawing tells of its curves: the values that were drawn, in the file, under names that are there."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from whydeep.claims import interval_band
+from whydeep.report import curves
+from whydeep.report.page import Figure, _curves, _drawing
+from whydeep.report.style import draw_band, figure_style, new_figure, save
+
+X = np.arange(1, 21)
+LOSSES = np.exp(np.random.default_rng(0).normal(size=(4, 20)))
+HOSTILE = "a < b & c --> d </script> </desc> </svg> \"quoted\" 'too' \\ µ"
+
+
+def drawn(*, log=True, label="deep", seeds=False, markers=False):
+    """A figure of one panel, with two bands and a legend."""
+    with figure_style():
+        figure = new_figure(8, 5)
+        axes = figure.subplots()
+        draw_band(axes, X, LOSSES, label=label, colour="#0072b2", log=log, seeds=seeds, markers=markers)
+        draw_band(axes, X, LOSSES[:1] * 2, label="one seed", colour="#d55e00", log=log)
+        axes.axhline(1, label="guessing")
+        axes.set(xscale="log", yscale="log" if log else "linear", xlabel="size", ylabel="loss")
+        axes.legend()
+    return figure
+
+
+def saved(figure, tmp_path, name="figure"):
+    save(figure, tmp_path / name)
+    return (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
+
+
+def identifiers(svg):
+    return [element.get("id") for element in ET.fromstring(svg).iter() if element.get("id")]
+
+
+@pytest.mark.parametrize("seeds", [False, True])
+def test_what_is_saved_can_be_read_again(tmp_path, seeds):
+    known = curves.extract(saved(drawn(seeds=seeds), tmp_path))
+    assert known == json.loads(json.dumps(curves.describe(drawn(seeds=seeds)), allow_nan=False))
+    (panel,) = known["panels"]
+    assert [one["label"] for one in panel["series"]] == ["deep", "one seed"]  # a straight line is no curve
+    assert [one["label"] for one in known["legend"]] == ["deep", "one seed"]
+    assert panel["x"]["scale"] == panel["y"]["scale"] == "log"
+    assert (panel["x"]["label"], panel["y"]["label"]) == ("size", "loss")
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_values_and_intervals_are_those_that_were_computed(tmp_path, log):
+    known = curves.extract(saved(drawn(log=log), tmp_path))
+    deep, alone = known["panels"][0]["series"]
+    low, mean, high = interval_band(LOSSES, log=log)
+    for name, values in (("x", X), ("low", low), ("y", mean), ("high", high)):
+        np.testing.assert_allclose(deep[name], values, rtol=5.1e-4)
+    assert deep["colour"] == "#0072b2"
+    assert not deep["dots"]
+    assert not {"low", "high"} & set(alone)  # one seed has no interval
+
+
+def test_limits_are_those_of_the_drawing():
+    figure = drawn()
+    figure.axes[0].set(xlim=(0.5, 30), ylim=(100, 1e-3))
+    (panel,) = curves.describe(figure)["panels"]
+    assert panel["x"]["limits"] == [0.5, 30]
+    assert panel["y"]["limits"] == [100, 1e-3]
+
+
+@pytest.mark.parametrize("markers", [False, True])
+def test_identifiers_are_in_the_file_once(tmp_path, markers):
+    svg = saved(drawn(seeds=True, markers=markers), tmp_path)
+    known = curves.extract(svg)
+    (panel,) = known["panels"]
+    named = [panel["id"], *(entry["id"] for entry in known["legend"])]
+    named += [part for one in panel["series"] for part in one["parts"]]
+    assert len(set(named)) == len(named)
+    there = identifiers(svg)
+    assert [there.count(name) for name in named] == [1] * len(named)
+    deep, alone = panel["series"]
+    assert len(deep["parts"]) == 1 + 4 + 1  # line, seeds, band
+    assert len(alone["parts"]) == 1
+
+
+def test_the_report_finds_them_under_the_name_of_the_figure(tmp_path):
+    svg = saved(drawn(), tmp_path)
+    figure = Figure("figure-07", "Figure 7.", "", "", svg)
+    page = str(_drawing(figure))
+    known = json.loads(str(_curves(figure)))
+    assert known == curves.extract(svg)
+    for part in known["panels"][0]["series"][0]["parts"]:
+        assert page.count(f'id="figure-07.{part}"') == 1
+    assert "panels" not in page  # the description is not drawn twice
+
+
+def test_equal_figures_give_equal_files(tmp_path):
+    for name in ("first", "second"):
+        save(drawn(seeds=True), tmp_path / name)
+    for ending in ("svg", "png"):
+        assert (tmp_path / f"first.{ending}").read_bytes() == (tmp_path / f"second.{ending}").read_bytes()
+
+
+@pytest.mark.parametrize("label", [HOSTILE, '<desc id="curves">', "]] and >", "$x^2$ & y", "loss\nof two lines"])
+def test_text_of_any_kind_survives(tmp_path, label):
+    svg = saved(drawn(label=label), tmp_path)
+    ET.fromstring(svg)
+    known = curves.extract(svg)
+    assert known["panels"][0]["series"][0]["label"] == label
+    assert known["legend"][0]["label"] == label
+    inside = str(_curves(Figure("f", "", "", "", svg)))
+    assert "<" not in inside  # it lies in an element of script
+    assert json.loads(inside) == known
+
+
+def test_panels_keep_their_own_curves(tmp_path):
+    with figure_style():
+        figure = new_figure()
+        left, middle, right = figure.subplots(1, 3)
+        for axes in (left, right):
+            draw_band(axes, X, LOSSES, label="deep", colour="#0072b2")
+        middle.imshow([[0, 1], [1, 0]])
+    svg = saved(figure, tmp_path)
+    known = curves.extract(svg)
+    assert [panel["id"] for panel in known["panels"]] == ["panel-0", "panel-2"]
+    parts = [part for panel in known["panels"] for one in panel["series"] for part in one["parts"]]
+    assert len(parts) == len(set(parts)) == 4
+    assert set(parts) <= set(identifiers(svg))
+    assert known["legend"] == []
+
+
+def test_figures_without_curves_say_nothing(tmp_path):
+    with figure_style():
+        figure = new_figure()
+        axes = figure.subplots()
+        axes.plot(X, LOSSES[0])  # without a label
+        axes.plot([0, 1], [0, 1], label="two points are no curve")
+        axes.imshow([[0, 1], [1, 0]])
+    assert curves.describe(figure) == {"panels": [], "legend": []}
+    svg = saved(figure, tmp_path)
+    assert "<desc" not in svg
+    assert curves.extract(svg) is None
+    assert str(_curves(Figure("f", "", "", "", svg))) == ""
+
+
+def test_what_cannot_be_drawn_is_left_out():
+    with figure_style():
+        figure = new_figure()
+        axes = figure.subplots()
+        axes.plot([1, 2, 3, 4], [1, np.nan, np.inf, 4], "o", label="dots")
+        axes.plot([1, 2, 3], [np.nan] * 3, label="nothing")
+    ((dots,),) = (panel["series"] for panel in curves.describe(figure)["panels"])
+    assert (dots["x"], dots["y"], dots["dots"]) == ([1, 4], [1, 4], True)
+
+
+def test_an_end_that_is_not_a_number_is_none():
+    """As where one setting has a single seed: valid JSON, and the others keep theirs."""
+    values = LOSSES.copy()
+    values[1:, 3] = np.nan
+    with figure_style():
+        figure = new_figure()
+        draw_band(figure.subplots(), X, values, label="deep", colour="#0072b2")
+    ((deep,),) = (panel["series"] for panel in curves.describe(figure)["panels"])
+    assert deep["low"][3] is deep["high"][3] is None
+    assert deep["y"][3] == pytest.approx(values[0, 3], rel=1e-3)
+    assert None not in deep["low"][:3] + deep["low"][4:]
+
+
+@pytest.mark.parametrize("points", [399, 400, 401, 5000])
+def test_long_curves_are_thinned(points):
+    with figure_style():
+        figure = new_figure()
+        draw_band(figure.subplots(), np.arange(points), np.ones((3, 1)) * np.arange(points), label="a", colour="k")
+    ((one,),) = (panel["series"] for panel in curves.describe(figure)["panels"])
+    assert 100 < len(one["x"]) <= curves.MOST_POINTS
+    assert len(one["x"]) == len(one["y"]) == len(one["low"])
+    np.testing.assert_allclose(one["x"], one["y"])
+
+
+def test_embedding_leaves_the_drawing_as_it_was():
+    svg = '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><g id="a"/></svg>\n'
+    known = {"panels": [{"id": "a"}], "legend": []}
+    embedded = curves.embed(svg, known)
+    assert curves.extract(embedded) == known
+    assert re.sub(r"<desc.*</desc>\n", "", embedded) == svg
+    assert curves.embed(svg, {"panels": [], "legend": []}) == svg
