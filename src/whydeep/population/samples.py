@@ -50,7 +50,7 @@ class Samples:
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Samples":
-        """Move to a device: inputs and real-valued targets as `dtype`, class numbers as int64. Copies what must change."""
+        """Move to a device: inputs and real-valued targets as `dtype`, class numbers as int64; copy only if needed."""
         targets = self.targets.to(device)
         targets = targets.to(dtype if targets.is_floating_point() else torch.int64)
         return Samples(self.inputs.to(device, dtype), targets, self.own_inputs, self.own_targets)
