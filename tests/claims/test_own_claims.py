@@ -89,7 +89,7 @@ def test_a_file_of_two_claims(tmp_path):
     assert found.part == ""
     (test,) = yours.tests
     assert (test.statistic, test.low, test.high, test.log) == ("difference of the accuracies", 0, inf, False)
-    assert yours.source == f"{path}, claim 2"
+    assert yours.source == f"{path.name}, claim 2"
     (found,) = estimate(yours, RESULTS)
     at = RESULTS.accuracy.sel(epoch=5)
     assert found.interval == mean_interval(at.sel(network="deep").values - at.sel(network="shallow").values)

@@ -132,7 +132,7 @@ def test_a_part_without_values_leaves_the_claim_open():
     (judged,) = judge([compound(10 + SPREAD, [nan, nan, nan], low=0)])
     assert judged.verdict == "undecided"
     assert judged.deciding.estimate.part == "net1"
-    assert judged.reason == "x; net1: no seed has a value"
+    assert judged.reason == "x; net1: no seed has a value: missing, or diverged"
 
 
 # -- against references -------------------------------------------------------------------------------------------
@@ -239,9 +239,9 @@ def test_values_without_spread_decide_from_three_seeds_on(values, bounds, verdic
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ([1], "x: n = 1 is too few to know the spread over seeds: at least 3 are needed"),
-        ([1, 1], "x: n = 2 is too few to know the spread over seeds: at least 3 are needed"),
-        ([nan, inf], "x: no seed has a value"),
+        ([1], "x: n = 1, and one seed does not tell how much seeds vary: at least 2 are needed"),
+        ([1, 1], "x: n = 2, with equal values: at least 3 are needed"),
+        ([nan, inf], "x: no seed has a value: missing, or diverged"),
     ],
 )
 def test_too_few_seeds_say_so(values, reason):
@@ -303,8 +303,10 @@ def test_more_seeds_are_needed_for_smaller_effects_and_for_more_claims(sign):
 def test_no_number_of_seeds_decides_what_lies_on_the_edge():
     judged = one(SPREAD, low=0)
     assert seeds_needed(judged) is None
-    assert "not even 1,000 seeds would decide" in judged.reason
-    assert seeds_needed(one(1e-6 + SPREAD, low=0)) is None
+    assert "lies on the edge of what the claim says" in judged.reason
+    near = one(1e-6 + SPREAD, low=0)
+    assert seeds_needed(near) is None
+    assert "not even 1,000 seeds would decide" in near.reason
 
 
 def test_seeds_for_claims_of_several_parts_are_those_of_the_hardest():

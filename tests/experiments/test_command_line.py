@@ -15,6 +15,7 @@ import xarray as xr
 
 from whydeep import __version__
 from whydeep.cli import main
+from whydeep.experiments import EXPERIMENTS
 
 WHYDEEP = [sys.executable, "-m", "whydeep.cli"]
 
@@ -35,8 +36,12 @@ def study(tmp_path_factory):
     return folder / "run", done.stdout
 
 
-def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted((folder / "results").iterdir())}
+SOME = ("function-fitting", "image-classification", "random-labels", "interpolation")
+"""Experiments that stand for all where a study is run again: 6 + 3 + 3 + 1 units for each seed."""
+
+
+def contents(folder, names=SOME):
+    return {name: (folder / "results" / f"{name}.nc").read_bytes() for name in names}
 
 
 def test_a_run_folder_is_complete(study):
@@ -67,24 +72,25 @@ def test_a_run_folder_is_complete(study):
         assert set(file.dimensions) == {"network", "seed", "epoch"}
 
 
-@pytest.mark.parametrize("change", [("--workers", 1), ("--workers", 3)], ids=["one worker", "three workers"])
-def test_files_do_not_depend_on_the_workers(study, tmp_path, change):
-    done = whydeep(
-        "run", "--scale", "smoke", "--seeds", 3, "--dataset", "digits", "--out", "run", *change, cwd=tmp_path
-    )
+@pytest.mark.parametrize(
+    ("workers", "names"), [(1, SOME), (3, tuple(EXPERIMENTS))], ids=["one worker, some", "three workers, all"]
+)
+def test_files_do_not_depend_on_the_workers(study, tmp_path, workers, names):
+    common = ("--scale", "smoke", "--seeds", 3, "--dataset", "digits", "--out", "run")
+    done = whydeep("run", *names, *common, "--workers", workers, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert contents(tmp_path / "run") == contents(study[0])
+    assert contents(tmp_path / "run", names) == contents(study[0], names)
 
 
 def test_more_seeds_add_to_what_is_there(study, tmp_path):
-    common = ("run", "--scale", "smoke", "--dataset", "digits", "--out", "run")
+    common = ("run", *SOME, "--scale", "smoke", "--dataset", "digits", "--out", "run")
     first = whydeep(*common, "--seeds", 2, cwd=tmp_path)
-    assert "64 units measured, 0 were there already" in first.stdout
+    assert "26 units measured, 0 were there already" in first.stdout
     second = whydeep(*common, "--seeds", 3, cwd=tmp_path)
-    assert "32 units measured, 64 were there already" in second.stdout
+    assert "13 units measured, 26 were there already" in second.stdout
     assert contents(tmp_path / "run") == contents(study[0])
     third = whydeep(*common, "--seeds", 3, cwd=tmp_path)
-    assert "0 units measured, 96 were there already" in third.stdout
+    assert "0 units measured, 39 were there already" in third.stdout
 
 
 def test_the_report_is_made_again_from_results_alone(study, tmp_path):
@@ -104,6 +110,7 @@ def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(study, tmp_path):
     command = [
         *WHYDEEP,
         "run",
+        *SOME,
         "--scale",
         "smoke",
         "--seeds",
@@ -124,7 +131,7 @@ def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(study, tmp_path):
     assert process.returncode == 130, err
     assert "interrupted" in out
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/units/*/*/seed-*.nc")}
-    assert 0 < len(kept) < 90
+    assert 0 < len(kept) < 39
     report = (tmp_path / "run" / "report.html").read_text()
     assert "The last run was interrupted" in report
     assert "Some units are missing" in report or "No results yet" in report

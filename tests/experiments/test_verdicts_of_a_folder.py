@@ -142,7 +142,7 @@ def test_claims_prints_a_table(folder, whydeep):
     assert "n = 3, p " in out
     last = out.splitlines()[-1]
     assert last.startswith("24 claims: ")
-    assert "23 not-run; 95% level, p adjusted over all of them (Holm)" in last
+    assert "23 not-run; 95 % level, p adjusted over those that could be tested (Holm)" in last
     for experiment in EXPERIMENTS.values():
         assert out.count(experiment.title) == 1
     assert files(folder) == before
@@ -167,7 +167,7 @@ def test_own_claims_are_judged_and_kept(folder, whydeep):
     mine = records(folder)["mine"]
     assert mine["n"] == 3
     assert mine["statistic"] == "gradient_norm at function cos, iteration last, minus iteration first"
-    assert mine["source"] == f"{path}, claim 1"
+    assert mine["source"] == f"{path.name}, claim 1"
     assert (folder / "own-claims.toml").read_text() == MINE
     path.unlink()
     status, out, _ = whydeep("claims", folder)  # without the option

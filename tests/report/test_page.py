@@ -67,7 +67,7 @@ PAGE = Page(
     "Populations of networks.",
     (("Scale", "quick"), ("Seeds", "n = 5")),
     (),
-    (Verdict("C5", "supported", "The deeper, the better.", "-0.1 [-0.2, 0.0]", "5", "< 0.001"),),
+    (Verdict("C5", "supported", "The deeper, the better.", "deep minus shallow", "-0.1 [-0.2, 0.0]", "5", "< 0.001"),),
     "1 supported.",
     (SECTION,),
     (("Seeds", "every setting is trained once per seed"),),
@@ -176,7 +176,9 @@ def test_nothing_is_loaded():
     (policy,) = (meta["content"] for meta in document.all("meta") if "http-equiv" in meta)
     script = html[html.rindex("<script>") + len("<script>") : html.rindex("</script>")]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    own = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src"
+    own = (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; script-src"
+    )
     assert policy == f"{own} 'sha256-{digest}'"  # the page's own script and no other
 
 
@@ -196,13 +198,13 @@ def test_hostile_text_stays_text():
         HOSTILE,
     )
     pairs = ((HOSTILE, HOSTILE),)
-    verdict = Verdict("C1", "supported", HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    verdict = Verdict("C1", "supported", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     page = Page(
         *(HOSTILE, HOSTILE, pairs, (HOSTILE,), (verdict,), HOSTILE, (hostile,), pairs, pairs, HOSTILE, (HOSTILE,))
     )
     document = Document(render(page))
     assert len(document.all("script")) == 1
-    assert document.text.count(HOSTILE) == 46
+    assert document.text.count(HOSTILE) == 47
     assert document.all("svg")[0]["aria-label"] == HOSTILE
     assert "javascript%3Aalert%28%27x%27%29%20%26%20%23.nc" in [link["href"] for link in document.all("a")]
 

@@ -9,12 +9,13 @@ correlation rank correlation along a dimension
 
 from whydeep.claims.claim import Claim, Estimate, Test, estimate
 from whydeep.claims.correlation import rank_correlation
-from whydeep.claims.intervals import LEVEL, Interval, interval_band, mean_interval
+from whydeep.claims.intervals import LEVEL, SHARE, Interval, interval_band, mean_interval
 from whydeep.claims.own import OwnClaims, read_claims
 from whydeep.claims.verdict import Case, Judgement, Part, Verdict, holm, judge, seeds_needed
 
 __all__ = [
     "LEVEL",
+    "SHARE",
     "Case",
     "Claim",
     "Estimate",

@@ -8,8 +8,7 @@ import numpy as np
 import xarray as xr
 
 from whydeep.claims.intervals import LEVEL, Interval, mean_interval
-
-REPORT = "S. Khamkar (2023), the course report"
+from whydeep.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,13 @@ class Test:
     high: float = inf
     log: bool = False
     limits: tuple[float, float] = (-inf, inf)
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.low == -inf and self.high == inf):
+            raise SettingError(
+                f"a test accepts values between low and high, low below high and at least one of them finite, not from "
+                f"{self.low} to {self.high}"
+            )
 
     @property
     def rule(self) -> str:
@@ -63,8 +69,14 @@ class Claim:
     id: str
     statement: str
     tests: tuple[Test, ...]
-    source: str = REPORT
+    source: str = ""
     needs: Mapping[str, tuple[str | float, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not isinstance(self.tests, tuple | list):
+            raise SettingError(
+                f"a claim needs an id that is a text, and a tuple of tests, not {self.id!r}, {self.tests!r}"
+            )
 
     def applies(self, results: xr.Dataset) -> bool:
         """Say whether the results hold what the claim is about."""
@@ -76,13 +88,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One part of one test of a claim, estimated over seeds; `values` are those of the seeds that have a finite one."""
+    """One part of one test of a claim, estimated over seeds.
+
+    `values` are those of the seeds that have a finite one, of `seeds` in all: the others are missing, or diverged.
+    """
 
     claim: Claim
     test: Test
     part: str
     interval: Interval
     values: np.ndarray
+    seeds: int
 
 
 def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Estimate]:
@@ -90,10 +106,10 @@ def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Es
     found = []
     for test in claim.tests:
         for part, measured in _parts(test.measure(results)):
-            values = np.asarray(measured, dtype=float)
-            values = values[np.isfinite(values)]
+            every = np.asarray(measured, dtype=float)
+            values = every[np.isfinite(every)]
             interval = mean_interval(values, log=test.log, level=level, limits=test.limits)
-            found.append(Estimate(claim, test, part, interval, values))
+            found.append(Estimate(claim, test, part, interval, values, len(every)))
     return found
 
 
@@ -101,6 +117,9 @@ def _parts(measured: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
     others = [str(name) for name in measured.dims if name != "seed"]
     if not others:
         return [("", measured)]
-    stacked = measured.stack(part=others).transpose("part", "seed")
-    names = [part if isinstance(part, tuple) else (part,) for part in stacked["part"].values.tolist()]
-    return [(", ".join(map(str, name)), stacked[index]) for index, name in enumerate(names)]
+    ordered = measured.transpose(*others, "seed")
+    labels = [ordered[name].values.tolist() for name in others]
+    return [
+        (", ".join(str(names[place]) for names, place in zip(labels, places, strict=True)), ordered[places])
+        for places in np.ndindex(*ordered.shape[:-1])
+    ]

@@ -8,6 +8,9 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 LEVEL = 0.95
+SHARE = (0.0, 1.0)
+"""Limits of a share, such as an accuracy."""
+
 EDGES = ((np.max, -np.inf), (np.min, np.inf))
 
 
@@ -32,6 +35,8 @@ class Interval:
         if np.isnan(self.low):
             return f"{self.estimate:.4g}"
         width = self.high - self.low
+        if not np.isfinite([self.low, self.estimate, self.high]).all() or width > 1e4 * max(abs(self.estimate), 1e-300):
+            return f"{self.estimate:.3g} [{self.low:.2g}, {self.high:.2g}]"
         digits = max(_decimals(width / 10), _decimals(self.estimate / 100), _decimals(self.low / 10))
         if width == 0 or (digits > 6 and abs(self.estimate) < 0.1):
             return f"{self.estimate:.4g} [{self.low:.3g}, {self.high:.3g}]"

@@ -3,6 +3,7 @@
 import runpy
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf, isclose, isfinite
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def _from_python(path: Path) -> OwnClaims:
     if isinstance(defined, Mapping) and all(isinstance(claims, list | tuple) for claims in defined.values()):
         pairs = [(str(experiment), claim) for experiment, claims in defined.items() for claim in claims]
         if all(isinstance(claim, Claim) for _, claim in pairs):
-            return pairs
+            return [(name, replace(claim, source=claim.source or path.name)) for name, claim in pairs]
     raise SettingError(f"{path} must define CLAIMS, a dictionary from names of experiments to lists of Claim")
 
 
@@ -78,11 +79,15 @@ def _from_toml(path: Path) -> OwnClaims:
     tables = content.get("claims")
     if set(content) - {"claims"} or not isinstance(tables, list) or not tables:
         raise SettingError(f"{path} must hold tables [[claims]] and nothing else, at least one")
-    return [_claim(f"{path}, claim {number}", table) for number, table in enumerate(tables, 1)]
+    return [_claim(f"{path.name}, claim {number}", table) for number, table in enumerate(tables, 1)]
 
 
 def _claim(where: str, table: Mapping[str, Any]) -> tuple[str, Claim]:
+    if not isinstance(table, Mapping):
+        raise SettingError(f"{where} is {table!r}, and must be a table [[claims]]")
     for key, value in table.items():
+        if isinstance(value, str) and not value.isprintable():
+            raise SettingError(f"{where}: {key} holds characters that cannot be printed, such as line breaks")
         if key not in KEYS:
             raise SettingError(f"{where}: nothing is called {key!r}: {near_names(key, KEYS)}")
         if not isinstance(value, KEYS[key]) or (isinstance(value, bool) and key != "log"):  # type: ignore[arg-type]

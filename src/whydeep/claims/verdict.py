@@ -50,7 +50,7 @@ class Part:
     @property
     def holds(self) -> bool:
         """Whether the estimate itself is in the accepted range."""
-        return self.estimate.test.low <= self.estimate.interval.estimate <= self.estimate.test.high
+        return self.estimate.test.low < self.estimate.interval.estimate < self.estimate.test.high
 
 
 @dataclass(frozen=True)
@@ -227,16 +227,18 @@ def _why_untested(one: Estimate) -> str:
     """Say why a part cannot be tested, nothing if it can."""
     n = len(one.values)
     if n == 0:
-        return "no seed has a value"
+        return "no seed has a value: missing, or diverged"
     if one.test.log and (one.values <= 0).any():
         return "a seed has a value of zero or less, which has no logarithm"
-    if n < 2 or (n < FEWEST_EQUAL and np.ptp(one.values) == 0):
-        return f"n = {n} is too few to know the spread over seeds: at least {FEWEST_EQUAL} are needed"
+    if n == 1:
+        return "n = 1, and one seed does not tell how much seeds vary: at least 2 are needed"
+    if n < FEWEST_EQUAL and np.ptp(one.values) == 0:
+        return f"n = {n}, with equal values: at least {FEWEST_EQUAL} are needed"
     return ""
 
 
 def _agreeing(one: Estimate) -> float:
-    return float(np.mean((one.test.low <= one.values) & (one.values <= one.test.high))) if len(one.values) else np.nan
+    return float(np.mean((one.test.low < one.values) & (one.values < one.test.high))) if len(one.values) else np.nan
 
 
 def _one_sided(one: Estimate, n: int) -> tuple[float, float]:
@@ -269,7 +271,8 @@ def _decide(one: Judgement) -> Judgement:
     holds = _leans_to_hold(one)
     if np.isnan(one.p) or (untested and (holds or one.p_adjusted > 1 - one.level)):
         part = untested[0]
-        return replace(one, deciding=part, reason=f"{_named(part.estimate)}: {_why_untested(part.estimate)}")
+        reason = f"{_named(part.estimate)}: {_why_untested(part.estimate)}"
+        return replace(one, deciding=part, p=np.nan, p_adjusted=np.nan, reason=reason)
     verdict = one.verdict
     if one.p_adjusted <= 1 - one.level:
         verdict = "supported" if holds else "contradicted"
@@ -287,6 +290,9 @@ def _reason(one: Judgement) -> str:
     estimated = one.deciding.estimate
     interval, rule = estimated.interval, estimated.test.rule
     shown = f"{_named(estimated)}: {interval}"
+    lost = estimated.seeds - interval.n
+    if lost:
+        shown += f" (without {lost} of {estimated.seeds} seeds that have no finite value)"
     if interval.low == interval.high:
         shown += f", equal in all {interval.n} seeds"
     if one.verdict == "supported":
@@ -294,11 +300,22 @@ def _reason(one: Judgement) -> str:
         return f"{shown}, {rule}{every}"
     if one.verdict == "contradicted":
         return f"{shown}, where the claim says {rule}"
-    seeds = seeds_needed(one)
-    advice = f"about {seeds:,} seeds" if seeds else f"not even {MOST_SEEDS:,} seeds"
     side = "agrees with" if one.deciding.holds else "is against"
+    if interval.estimate in (estimated.test.low, estimated.test.high):
+        return f"{shown} lies on the edge of what the claim says ({rule})"
+    many = f", one of {len(one.parts)} parts that are tested together" if len(one.parts) > 1 else ""
     alone = "" if one.p > 1 - one.level else " among so many claims, though it would be on its own"
-    return f"{shown} {side} the claim ({rule}), but not surely{alone}; if mean and spread stay, {advice} would decide"
+    return f"{shown} {side} the claim ({rule}), but not surely{alone}{many}; {_advice(one)}"
+
+
+def _advice(one: Judgement) -> str:
+    """Say how many seeds would decide."""
+    seeds, n = seeds_needed(one), max(part.estimate.interval.n for part in one.parts)
+    if seeds is None:
+        return f"if mean and spread stay, not even {MOST_SEEDS:,} seeds would decide"
+    if seeds <= n:
+        return "a few more seeds, or clearer answers to the other claims, would decide"
+    return f"if mean and spread stay, about {seeds:,} seeds would decide, as likely as not"
 
 
 def seeds_needed(one: Judgement) -> int | None:

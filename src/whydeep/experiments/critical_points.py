@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
-from whydeep.claims import Claim, Test, mean_interval, rank_correlation
+from whydeep.claims import SHARE, Claim, Test, mean_interval, rank_correlation
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
@@ -285,6 +285,7 @@ CLAIMS = (
                 limits=(-1, 1),
             ),
         ),
+        source="Y. N. Dauphin et al. (2014)",
         needs={"activation": ("relu",)},
     ),
 )
@@ -383,7 +384,10 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
 
 def _shares(one: xr.Dataset) -> tuple[str, ...]:
     below = one.gradient_norm <= GRADIENT_TOLERANCE
-    return tuple(str(mean_interval(_share(one, holds))) for holds in (below, *(one.kind == kind for kind in LABELS)))
+    return tuple(
+        str(mean_interval(_share(one, holds), limits=SHARE))
+        for holds in (below, *(one.kind == kind for kind in LABELS))
+    )
 
 
 def _changes(one: xr.Dataset) -> tuple[str, ...]:
@@ -401,7 +405,7 @@ def _ratios(one: xr.Dataset) -> tuple[str, ...]:
     others = [eigenvalue_shares(one, t).positive for t in TOLERANCES if t != EIGENVALUE_TOLERANCE]
     columns = (shares.positive, shares.zero, shares.negative, *others, shares.strict)
     return (
-        *(str(mean_interval(column.where(critical).mean("network"))) for column in columns),
+        *(str(mean_interval(column.where(critical).mean("network"), limits=SHARE)) for column in columns),
         str(mean_interval(correlation(one))),
         str(int(critical.sum())),
     )

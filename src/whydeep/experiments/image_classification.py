@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import MaxNLocator
 
-from whydeep.claims import Claim, Test, mean_interval
+from whydeep.claims import SHARE, Claim, Test, mean_interval
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
@@ -152,16 +152,18 @@ def _last(values: xr.DataArray) -> xr.DataArray:
 
 
 def _trend(loss: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Relative change over the last epochs, and the spread around it, of a loss [..., epoch]."""
+    """Relative change over the last epochs, and the spread around it, of a loss [..., epoch]; at least three."""
     logs = xr.apply_ufunc(np.log, _last(loss))
     epochs = logs.epoch - logs.epoch.mean()
-    slope = (logs * epochs).sum("epoch") / (epochs**2).sum()
-    residuals = logs - logs.mean("epoch") - slope * epochs
-    return xr.apply_ufunc(np.expm1, slope * logs.sizes["epoch"]), residuals.std("epoch")
+    slope = (logs * epochs).sum("epoch", skipna=False) / (epochs**2).sum()
+    residuals = logs - logs.mean("epoch", skipna=False) - slope * epochs
+    change, spread = xr.apply_ufunc(np.expm1, slope * logs.sizes["epoch"]), residuals.std("epoch", skipna=False)
+    enough = logs.sizes["epoch"] > 2  # a line through two points has no spread around it
+    return change.where(enough), spread.where(enough)
 
 
 def _test_difference(results: xr.Dataset, network: str, other: str) -> xr.DataArray:
-    accuracy = _last(results.test_accuracy).mean("epoch")
+    accuracy = _last(results.test_accuracy).mean("epoch", skipna=False)
     return accuracy.sel(network=network, drop=True) - accuracy.sel(network=other, drop=True)
 
 
@@ -189,7 +191,7 @@ CLAIMS = (
         (
             Test(
                 "training minus test accuracy, mean over the last epochs",
-                lambda r: _last(r.train_accuracy - r.test_accuracy).mean("epoch"),
+                lambda r: _last(r.train_accuracy - r.test_accuracy).mean("epoch", skipna=False),
                 low=0,
             ),
         ),
@@ -222,7 +224,7 @@ CLAIMS = (
             ),
             Test(
                 "test accuracy, mean over the last epochs",
-                lambda r: _last(r.test_accuracy).mean("epoch"),
+                lambda r: _last(r.test_accuracy).mean("epoch", skipna=False),
                 low=0.95,
                 high=0.97,
                 limits=(0, 1),
@@ -309,9 +311,13 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
             count_text(one.parameters),
             str(mean_interval(one.train_loss, log=True)),
             str(mean_interval(one.test_loss, log=True)),
-            str(mean_interval(one.train_accuracy)),
-            str(mean_interval(one.test_accuracy)),
-            str(mean_interval(_last(results.sel(network=network).test_accuracy).mean("epoch"))),
+            str(mean_interval(one.train_accuracy, limits=SHARE)),
+            str(mean_interval(one.test_accuracy, limits=SHARE)),
+            str(
+                mean_interval(
+                    _last(results.sel(network=network).test_accuracy).mean("epoch", skipna=False), limits=SHARE
+                )
+            ),
         )
         for network in results.network.values.tolist()
         for one in [final.sel(network=network)]

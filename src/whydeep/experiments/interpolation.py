@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from whydeep.claims import Claim, Test, mean_interval
+from whydeep.claims import SHARE, Claim, Test, mean_interval
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
@@ -244,8 +244,12 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
             f"{initialisation}, {label}",
             *(str(mean_interval(one[f"{split}_loss"].sel(alpha=alpha), log=True)) for alpha in (0, 1)),
             str(mean_interval(barriers(one, split))),
-            *(str(mean_interval(one[f"{split}_accuracy"].sel(alpha=alpha))) for alpha in (0, 1)),
-            str(mean_interval(between.sel(initialisation=initialisation)[f"{split}_accuracy"].min("alpha"))),
+            *(str(mean_interval(one[f"{split}_accuracy"].sel(alpha=alpha), limits=SHARE)) for alpha in (0, 1)),
+            str(
+                mean_interval(
+                    between.sel(initialisation=initialisation)[f"{split}_accuracy"].min("alpha"), limits=SHARE
+                )
+            ),
         )
         for initialisation in INITIALISATIONS
         for one in [results.sel(initialisation=initialisation)]

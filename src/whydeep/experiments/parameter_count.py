@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from whydeep.claims import Claim, Test, mean_interval, rank_correlation
+from whydeep.claims import SHARE, Claim, Test, mean_interval, rank_correlation
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
@@ -243,8 +243,8 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
             count_text(one.parameters),
             str(mean_interval(one.train_loss, log=True)),
             str(mean_interval(one.test_loss, log=True)),
-            str(mean_interval(one.train_accuracy)),
-            str(mean_interval(one.test_accuracy)),
+            str(mean_interval(one.train_accuracy, limits=SHARE)),
+            str(mean_interval(one.test_accuracy, limits=SHARE)),
             str(mean_interval(one.train_accuracy - one.test_accuracy)),
         )
         for hidden in results.hidden.values.tolist()

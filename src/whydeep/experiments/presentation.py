@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from whydeep.claims import Judgement
+from whydeep.claims import Estimate, Judgement
 from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import Experiment
 from whydeep.experiments.verdicts import format_p, read_results
@@ -59,7 +59,7 @@ def write_report(folder: RunFolder, judgements: Sequence[Judgement]) -> None:
         facts=_facts(manifest),
         notices=_notices(folder, manifest),
         verdicts=tuple(_verdict(one) for one in judgements if one.verdict != "not-run"),
-        verdicts_note=_verdicts_note(judgements),
+        verdicts_note=_verdicts_note(judgements, manifest["configuration"]["scale"]),
         sections=tuple(sections),
         methods=METHODS,
         environment=_environment(manifest),
@@ -176,19 +176,35 @@ def _sample(results: xr.Dataset) -> str:
 
 def _verdict(one: Judgement) -> page.Verdict:
     """One row of the table of verdicts."""
-    interval = str(one.deciding.estimate.interval) if one.deciding else ""
-    n = str(one.deciding.estimate.interval.n) if one.deciding else ""
     p = "" if np.isnan(one.p_adjusted) else format_p(one.p_adjusted).removeprefix("= ")
-    return page.Verdict(one.claim.id, one.verdict, one.claim.statement, interval, n, p)
+    if one.deciding is None:
+        return page.Verdict(one.claim.id, one.verdict, one.claim.statement, "", "", "", p)
+    estimated = one.deciding.estimate
+    parts = f", the part that decides of {len(one.parts)}" if len(one.parts) > 1 else ""
+    what = f"{_named(estimated)}{parts}; the claim: {estimated.test.rule}"
+    interval = estimated.interval
+    return page.Verdict(one.claim.id, one.verdict, one.claim.statement, what, str(interval), str(interval.n), p)
 
 
-def _verdicts_note(judgements: Sequence[Judgement]) -> str:
+def _named(estimated: Estimate) -> str:
+    return f"{estimated.test.statistic}; {estimated.part}" if estimated.part else estimated.test.statistic
+
+
+SCALES = {
+    "smoke": " This is the smoke scale, which only shows that everything works: networks have hardly been trained, and "
+    "no verdict means anything.",
+    "quick": " This is the quick scale, with fewer epochs than the claims are about: verdicts are about networks "
+    "trained for so long, and may differ at full scale.",
+}
+
+
+def _verdicts_note(judgements: Sequence[Judgement], scale: str) -> str:
     counts = Counter(one.verdict for one in judgements)
     parts = [f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided") if counts[name]]
     absent = f" {counts['not-run']} claims are about experiments that were not run." if counts["not-run"] else ""
     return (
-        f"{', '.join(parts) or 'no claim was tested'}. Estimate and interval are those of the part that decides; p is "
-        f"adjusted over all claims.{absent}"
+        f"{', '.join(parts) or 'no claim was tested'}. The interval is for its part alone; p is adjusted over all "
+        f"claims that could be tested.{absent}{SCALES.get(scale, '')}"
     )
 
 
@@ -196,9 +212,7 @@ def _claim(one: Judgement) -> page.Claim:
     """A claim with the numbers that its verdict rests on."""
     rows = [
         (
-            f"{part.estimate.test.statistic}; {part.estimate.part}"
-            if part.estimate.part
-            else part.estimate.test.statistic,
+            _named(part.estimate),
             str(part.estimate.interval),
             str(part.estimate.interval.n),
             "none" if np.isnan(part.agreeing) else f"{round(part.agreeing * part.estimate.interval.n)}",
@@ -206,7 +220,7 @@ def _claim(one: Judgement) -> page.Claim:
         )
         for part in one.parts
     ]
-    header = ("statistic", f"estimate [{one.level:.0%} interval]", "n", "seeds that agree", "the claim says")
+    header = ("statistic", f"estimate [{100 * one.level:g} % interval]", "n", "seeds that agree", "the claim says")
     table = page.Table(f"{one.claim.id} in numbers", header, tuple(rows), numeric=(1, 2, 3))
     ps = "" if np.isnan(one.p) else f"p {format_p(one.p)}, adjusted over all claims p {format_p(one.p_adjusted)}."
     return page.Claim(one.claim.id, one.claim.statement, one.claim.source, one.verdict, one.reason, ps, table)
@@ -226,15 +240,17 @@ METHODS = (
     ),
     (
         "Verdicts",
-        "a claim has statistics and the values that agree with it, written down before results were seen. It is "
-        "supported if every part is shown to lie there, contradicted if some part is shown to lie outside, else "
-        "undecided. Tests are two-sided t tests over seeds, and their p are adjusted over all claims by Holm's method: "
-        "with 95 % confidence no verdict of the report is wrong, as far as the seeds vary normally.",
+        "a claim has statistics and the values that agree with it; those of the study were written down before results "
+        "were seen. It is supported if every part is shown to lie there, contradicted if some part is shown to lie "
+        "outside, else undecided. Tests are two-sided t tests over seeds, and their p are adjusted by Holm's method "
+        "over all claims that can be tested, a user's own among them: with 95 % confidence no verdict of the report is "
+        "wrong, as far as the seeds vary normally. Values that are equal in all seeds, three or more, are taken at "
+        "their word: a convention, outside of this guarantee.",
     ),
     (
         "What seeds cannot tell",
-        "a verdict is about these networks on these data, over the randomness of training. It says nothing about other "
-        "data sets, sizes or optimisers.",
+        "a verdict is about these networks on these data, trained for so long, over the randomness of training. It "
+        "says nothing about other data sets, sizes, optimisers or epochs.",
     ),
 )
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from whydeep.claims import Claim, Test, mean_interval
+from whydeep.claims import SHARE, Claim, Test, mean_interval
 from whydeep.data import noisy_labels
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
@@ -365,8 +365,8 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
                 count_text(one.parameters),
                 str(one.sizes["epoch"]),
                 *(str(mean_interval(_final(one[loss]), log=True)) for loss in losses),
-                str(mean_interval(_final(one.train_accuracy))),
-                str(mean_interval(_final(one.test_accuracy))),
+                str(mean_interval(_final(one.train_accuracy), limits=SHARE)),
+                str(mean_interval(_final(one.test_accuracy), limits=SHARE)),
             )
         )
     header = (

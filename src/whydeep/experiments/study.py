@@ -245,7 +245,8 @@ def _write_results(
 
 def _headline(request: Request, experiments: Sequence[Experiment], images: Dataset | None, device: str) -> str:
     names = ", ".join(experiment.name for experiment in experiments)
-    lines = [f"whydeep: {names} at {request.scale} scale, {request.seeds} seeds, on {_device_name(device)}"]
+    seeds = "1 seed" if request.seeds == 1 else f"{request.seeds} seeds"
+    lines = [f"whydeep: {names} at {request.scale} scale, {seeds}, on {_device_name(device)}"]
     if images:
         count = f"{len(images.train_labels):,} training and {len(images.test_labels):,} test images"
         lines.append(f"images: {images.name} ({count}), {images.origin}")

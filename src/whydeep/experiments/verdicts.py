@@ -16,6 +16,8 @@ from whydeep.errors import RunError, SettingError, WhydeepError, near_names
 from whydeep.experiments import EXPERIMENTS
 from whydeep.runs import RunFolder, write_atomically
 
+REPORT = "S. Khamkar (2023), the course report"
+
 FORMAT = 1
 """Of results: counted up when older ones can no longer be presented."""
 
@@ -51,10 +53,15 @@ def find_own_claims(folder: RunFolder, path: Path | None) -> Own:
     Raises:
         SettingError: the file is wrong, or a claim is about no experiment, or called like another.
     """
-    if path is None and not folder.own_claims.is_file():
-        return Own()
-    path = path or folder.own_claims
-    own = read_claims(path)
+    kept = [folder.own_claims] if folder.own_claims.is_file() else []
+    given = [] if path is None else [path]
+    if path is not None and path.suffix == ".toml":
+        kept = []  # another file takes the place of the one that was kept
+    try:
+        own = [one for file in (*kept, *given) for one in read_claims(file)]
+    except SettingError as error:
+        advice = f" (kept from an earlier command: give another with --claims, or delete {kept[0]})" if kept else ""
+        raise SettingError(f"{error}{advice}") from None
     for experiment, claim in own:
         if not re.fullmatch(r"[\w.-]+", claim.id, re.ASCII):
             raise SettingError(
@@ -66,7 +73,7 @@ def find_own_claims(folder: RunFolder, path: Path | None) -> Own:
     twice = [name for name, count in ids.items() if count > 1]
     if twice:
         raise SettingError(f"more than one claim is called {twice[0]}: give each an id of its own")
-    return Own(own, path.read_bytes() if path.suffix == ".toml" else None)
+    return Own(own, path.read_bytes() if path is not None and path.suffix == ".toml" else None)
 
 
 def _built_in_claims() -> list[Claim]:
@@ -81,7 +88,9 @@ def judge_folder(folder: RunFolder, own: Own) -> list[Judgement]:
     """
     there = {name: read_results(folder, name) for name in EXPERIMENTS if name in folder.experiments()}
     cases = [
-        Case(name, claim, there.get(name)) for name, experiment in EXPERIMENTS.items() for claim in experiment.claims
+        Case(name, replace(claim, source=claim.source or REPORT), there.get(name))
+        for name, experiment in EXPERIMENTS.items()
+        for claim in experiment.claims
     ]
     cases += [Case(name, _guarded(claim), there.get(name)) for name, claim in own.claims]
     judgements = judge(cases)
@@ -127,16 +136,19 @@ def verdicts_text(judgements: Sequence[Judgement], *, all_claims: bool = True) -
         p = (
             ""
             if np.isnan(one.p_adjusted)
-            else f" (n = {one.parts[0].estimate.interval.n}, p {format_p(one.p_adjusted)})"
+            else f" (n = {one.deciding.estimate.interval.n if one.deciding else 0}, p {format_p(one.p_adjusted)})"
         )
         lines.append(f"{one.claim.id:<{width}}  {one.verdict.upper()}{p}: {one.claim.statement}")
         if one.verdict != "not-run":
             lines.append(f"{indent}{one.reason}")
     counts = Counter(one.verdict for one in judgements)
     total = ", ".join(f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided", "not-run"))
-    level = f"{judgements[0].level:.0%}"
+    level = f"{100 * judgements[0].level:g} %"
     return "\n".join(
-        [*lines, f"\n{len(judgements)} claims: {total}; {level} level, p adjusted over all of them (Holm)"]
+        [
+            *lines,
+            f"\n{len(judgements)} claims: {total}; {level} level, p adjusted over those that could be tested (Holm)",
+        ]
     )
 
 

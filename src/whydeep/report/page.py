@@ -60,6 +60,7 @@ class Verdict:
     id: str
     verdict: str
     statement: str
+    statistic: str
     interval: str
     n: str
     p: str
