@@ -40,13 +40,15 @@ def results_of(units, left_out=None):
     return results
 
 
-def present(experiment, results):
+def present(experiment, results, render=False):
     """Judge, draw and tabulate; warnings are errors."""
     judged = judge([Case(experiment.name, claim, results) for claim in experiment.claims])
     for figure in experiment.figures(results):
         assert figure.caption
         with figure_style():
-            figure.draw()
+            drawn = figure.draw()
+            if render:
+                drawn.canvas.draw()
     for table in experiment.tables(results):
         assert all(len(row) == len(table.header) for row in table.rows)
         assert not any(cell == "nan" for row in table.rows for cell in row)
@@ -72,4 +74,16 @@ def test_any_seed_may_have_diverged(name, measured):
         for variable in broken.data_vars:
             if "seed" in broken[variable].dims and variable not in ("parameters", "classes"):
                 broken[variable].loc[{"seed": lost}] = np.nan
-        present(experiment, broken)
+        present(experiment, broken, render=True)
+
+
+def test_a_function_that_is_missing_altogether(measured):
+    """As after an interruption: one half of the figures has no values at all."""
+    experiment = EXPERIMENTS["function-fitting"]
+    units = measured(experiment)
+    there = [unit for unit in units if unit[0].function == "cos"]
+    results = combine(
+        [(setting.coordinates, one) for setting, one in there], SEEDS, [setting.coordinates for setting, _ in units]
+    )
+    results.attrs = {"dataset": "", "notice": "", "settings": "[]"}
+    present(experiment, results, render=True)

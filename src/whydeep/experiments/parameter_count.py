@@ -226,6 +226,7 @@ def _draw(results: xr.Dataset, quantity: str) -> MatplotlibFigure:
         ylabel="cross entropy (nat)" if log else "accuracy",
         title=f"{results.attrs['dataset']}, two hidden layers",
     )
+    axes.set_xlim(np.nanmin(parameters) / 1.3, np.nanmax(parameters) * 1.3)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if log:
         log_scale(axes)

@@ -120,7 +120,11 @@ def frame(axes: Axes, values: ArrayLike, *, log: bool = False) -> None:
     """Set the limits of the y axis to the values of all seeds; the bands of few seeds may go far beyond."""
     known = np.asarray(values)[np.isfinite(values)]
     known = known[known > 0] if log else known
-    if known.size == 0 or known.min() == known.max():
+    if known.size == 0:
+        axes.set_ylim(0.1, 1)  # a logarithmic axis needs limits to be drawn
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=GREY)
+        return
+    if known.min() == known.max():
         return
     low, high = float(known.min()), float(known.max())
     if log:
