@@ -100,6 +100,11 @@ class Estimate:
     values: np.ndarray
     seeds: int
 
+    @property
+    def name(self) -> str:
+        """The statistic, and the part of it."""
+        return f"{self.test.statistic}; {self.part}" if self.part else self.test.statistic
+
 
 def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Estimate]:
     """Estimate every part of every test of a claim, with its interval over seeds."""

@@ -109,7 +109,7 @@ class Judgement:
             "test": TEST,
             "p": _number(self.p),
             "p_adjusted": _number(self.p_adjusted),
-            "statistic": _named(one) if one else "; ".join(test.statistic for test in tests),
+            "statistic": one.name if one else "; ".join(test.statistic for test in tests),
             "rule": one.test.rule if one else "; ".join(dict.fromkeys(test.rule for test in tests)),
             "parts": [
                 {
@@ -133,10 +133,6 @@ TEST = "Student's t over seeds, two-sided; every part must hold (intersection-un
 
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _named(one: Estimate) -> str:
-    return f"{one.test.statistic}; {one.part}" if one.part else one.test.statistic
 
 
 def judge(cases: Sequence[Case], level: float = LEVEL) -> list[Judgement]:
@@ -271,7 +267,7 @@ def _decide(one: Judgement) -> Judgement:
     holds = _leans_to_hold(one)
     if np.isnan(one.p) or (untested and (holds or one.p_adjusted > 1 - one.level)):
         part = untested[0]
-        reason = f"{_named(part.estimate)}: {_why_untested(part.estimate)}"
+        reason = f"{part.estimate.name}: {_why_untested(part.estimate)}"
         return replace(one, deciding=part, p=np.nan, p_adjusted=np.nan, reason=reason)
     verdict = one.verdict
     if one.p_adjusted <= 1 - one.level:
@@ -289,7 +285,7 @@ def _reason(one: Judgement) -> str:
     assert one.deciding is not None
     estimated = one.deciding.estimate
     interval, rule = estimated.interval, estimated.test.rule
-    shown = f"{_named(estimated)}: {interval}"
+    shown = f"{estimated.name}: {interval}"
     lost = estimated.seeds - interval.n
     if lost:
         shown += f" (without {lost} of {estimated.seeds} seeds that have no finite value)"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import xarray as xr
 
 from whydeep.experiments.experiment import Plan, training_seconds
 from whydeep.networks import MLP
@@ -68,6 +69,12 @@ def evaluate(evaluators: Mapping[str, Evaluator]) -> dict[str, np.ndarray]:
         measured[f"{name}_loss"] = evaluation.loss.cpu().numpy()
         measured[f"{name}_accuracy"] = evaluation.accuracy.cpu().numpy()
     return measured
+
+
+def both_splits(results: xr.Dataset, quantity: str) -> xr.DataArray:
+    """Put a quantity on training and on test images side by side [images, ...]."""
+    labels = xr.DataArray(["training images", "test images"], dims="images", name="images")
+    return xr.concat([results[f"train_{quantity}"], results[f"test_{quantity}"]], dim=labels)
 
 
 def diverged_at(training: Training) -> np.ndarray:

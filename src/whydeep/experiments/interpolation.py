@@ -14,6 +14,7 @@ from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
     ATTRIBUTES,
     LOSS_DEFINITION,
+    both_splits,
     diverged_at,
     evaluate,
     evaluators,
@@ -160,16 +161,9 @@ def barriers(results: xr.Dataset, split: str) -> xr.DataArray:
     return xr.DataArray(height, {name: loss[name] for name in loss.dims[:-1]}, loss.dims[:-1])
 
 
-def _accuracies(results: xr.Dataset) -> xr.DataArray:
-    """Accuracies along the line between networks from different initial weights [images, seed, alpha]."""
-    labels = xr.DataArray(["training images", "test images"], dims="images", name="images")
-    one = results.sel(initialisation="different", drop=True)
-    return xr.concat([one.train_accuracy, one.test_accuracy], dim=labels)
-
-
 def _best_elsewhere(results: xr.Dataset) -> xr.DataArray:
     """How far the best accuracy elsewhere is above the lower one of the two ends [images, seed]."""
-    accuracy = _accuracies(results)
+    accuracy = both_splits(results.sel(initialisation="different", drop=True), "accuracy")
     ends = accuracy.alpha.isin([0, 1])
     return accuracy.where(~ends).max("alpha") - accuracy.where(ends).min("alpha")
 

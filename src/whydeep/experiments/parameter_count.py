@@ -12,6 +12,7 @@ from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
     ATTRIBUTES,
     LOSS_DEFINITION,
+    both_splits,
     diverged_at,
     evaluate,
     evaluators,
@@ -127,12 +128,6 @@ DEFINITIONS = {
 ALL = {"hidden": tuple("-".join(map(str, hidden)) for hidden in HIDDEN)}
 
 
-def _splits(results: xr.Dataset, quantity: str) -> xr.DataArray:
-    """Put a quantity on training and on test images side by side [images, hidden, seed]."""
-    labels = xr.DataArray(["training images", "test images"], dims="images", name="images")
-    return xr.concat([results[f"train_{quantity}"], results[f"test_{quantity}"]], dim=labels)
-
-
 def _final(results: xr.Dataset, hidden: str) -> xr.DataArray:
     return results.test_accuracy.sel(hidden=hidden, drop=True)
 
@@ -150,13 +145,13 @@ CLAIMS = (
         (
             Test(
                 "rank correlation of accuracy with the number of parameters",
-                lambda r: rank_correlation(_splits(r, "accuracy"), r.parameters, "hidden"),
+                lambda r: rank_correlation(both_splits(r, "accuracy"), r.parameters, "hidden"),
                 low=0,
                 limits=(-1, 1),
             ),
             Test(
                 "rank correlation of loss with the number of parameters",
-                lambda r: rank_correlation(_splits(r, "loss"), r.parameters, "hidden"),
+                lambda r: rank_correlation(both_splits(r, "loss"), r.parameters, "hidden"),
                 high=0,
                 limits=(-1, 1),
             ),
@@ -219,7 +214,7 @@ def _draw(results: xr.Dataset, quantity: str) -> MatplotlibFigure:
     for split, (label, colour, line) in SPLIT_STYLES.items():
         values = results[f"{split}_{quantity}"].transpose("seed", "hidden").values
         draw_band(axes, parameters, values, label=label, colour=colour, line=line, log=log, markers=True, seeds=True)
-    frame(axes, _splits(results, quantity), log=log)
+    frame(axes, both_splits(results, quantity), log=log)
     axes.set(
         xscale="log",
         xlabel="parameters",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from whydeep.claims import Estimate, Judgement
+from whydeep.claims import Judgement
 from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import Experiment
 from whydeep.experiments.verdicts import format_p, read_results
@@ -181,13 +181,9 @@ def _verdict(one: Judgement) -> page.Verdict:
         return page.Verdict(one.claim.id, one.verdict, one.claim.statement, "", "", "", p)
     estimated = one.deciding.estimate
     parts = f", the part that decides of {len(one.parts)}" if len(one.parts) > 1 else ""
-    what = f"{_named(estimated)}{parts}; the claim: {estimated.test.rule}"
+    what = f"{estimated.name}{parts}; the claim: {estimated.test.rule}"
     interval = estimated.interval
     return page.Verdict(one.claim.id, one.verdict, one.claim.statement, what, str(interval), str(interval.n), p)
-
-
-def _named(estimated: Estimate) -> str:
-    return f"{estimated.test.statistic}; {estimated.part}" if estimated.part else estimated.test.statistic
 
 
 SCALES = {
@@ -212,7 +208,7 @@ def _claim(one: Judgement) -> page.Claim:
     """A claim with the numbers that its verdict rests on."""
     rows = [
         (
-            _named(part.estimate),
+            part.estimate.name,
             str(part.estimate.interval),
             str(part.estimate.interval.n),
             "none" if np.isnan(part.agreeing) else f"{round(part.agreeing * part.estimate.interval.n)}",

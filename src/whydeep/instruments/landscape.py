@@ -18,6 +18,7 @@ from whydeep.networks import recognise
 from whydeep.networks.rounding import rounded
 from whydeep.population import CrossEntropy, MeanSquaredError, Objective, Population, Samples
 from whydeep.population.layout import Layout
+from whydeep.population.objectives import check_class_numbers
 
 EngineName = Literal["auto", "closed-form", "vmap", "one-by-one"]
 ENGINES = ("auto", "closed-form", "vmap", "one-by-one")
@@ -156,10 +157,7 @@ class Landscape:
             if batch.targets.is_floating_point():
                 continue
             targets = batch.targets.long()
-            least, most = int(targets.min()), int(targets.max())
-            if least < 0 or (classes is not None and most >= classes):
-                accepted = f"0 to {classes - 1}, one for each output" if classes else "0 and up, none of them ignored"
-                raise SettingError(f"targets are classes {least} to {most}, and accepted are {accepted}")
+            check_class_numbers(targets, classes)
             self._batches[number] = Batch(batch.inputs, targets, batch.share)
 
     def _check_mean(self) -> None:

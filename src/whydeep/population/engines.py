@@ -10,7 +10,7 @@ from whydeep.networks import recognise
 from whydeep.population.batches import Batch
 from whydeep.population.feed import Feed
 from whydeep.population.modules import OneByOne, Vmapped
-from whydeep.population.objectives import CrossEntropy, Objective
+from whydeep.population.objectives import CrossEntropy, Objective, check_class_numbers
 from whydeep.population.population import Population
 from whydeep.population.samples import Samples
 from whydeep.population.stacked import Stacked, covers
@@ -41,11 +41,7 @@ def check_classes(objective: Objective, samples: Samples, population: Population
     if not isinstance(objective, CrossEntropy) or samples.targets.is_floating_point():
         return
     found = recognise(population.template)
-    classes = found.widths[-1] if found else None
-    least, most = int(samples.targets.min()), int(samples.targets.max())
-    if least < 0 or (classes is not None and most >= classes):
-        accepted = f"0 to {classes - 1}, one for each output" if classes else "0 and up, none of them ignored"
-        raise SettingError(f"targets are classes {least} to {most}, and accepted are {accepted}")
+    check_class_numbers(samples.targets, found.widths[-1] if found else None)
 
 
 def make_engine(

@@ -78,6 +78,14 @@ class CrossEntropy:
         return functional.cross_entropy(outputs, targets)
 
 
+def check_class_numbers(targets: Tensor, classes: int | None) -> None:
+    """Raise `SettingError` unless targets are numbers of classes, of so many if that is known."""
+    least, most = int(targets.min()), int(targets.max())
+    if least < 0 or (classes is not None and most >= classes):
+        accepted = f"0 to {classes - 1}, one for each output" if classes else "0 and up, none of them ignored"
+        raise SettingError(f"targets are classes {least} to {most}, and accepted are {accepted}")
+
+
 class MeanSquaredError:
     """Mean squared difference over samples and outputs; targets [sample, output]."""
 
