@@ -241,7 +241,11 @@ def test_values_without_spread_decide_from_three_seeds_on(values, bounds, verdic
     [
         ([1], "x: n = 1, and one seed does not tell how much seeds vary: at least 2 are needed"),
         ([1, 1], "x: n = 2, with equal values: at least 3 are needed"),
-        ([nan, inf], "x: no seed has a value: missing, or diverged"),
+        ([nan, nan], "x: no seed has a value: missing, or diverged"),
+        (
+            [nan, inf],
+            "x: without bound in 1 of 1 seeds, as where a training diverged, so that no mean can be tested",
+        ),
     ],
 )
 def test_too_few_seeds_say_so(values, reason):
@@ -250,12 +254,21 @@ def test_too_few_seeds_say_so(values, reason):
     assert seeds_needed(judged) is None
 
 
-@pytest.mark.parametrize("absent", [nan, inf, -inf])
-def test_seeds_without_a_finite_value_are_left_out_and_n_says_so(absent):
-    judged = one([9.0, absent, 10.0, 11.0, absent], low=0)
+def test_seeds_without_a_value_are_left_out_and_n_says_so():
+    judged = one([9.0, nan, 10.0, 11.0, nan], low=0)
     assert judged.verdict == "supported"
     assert judged.p == one([9.0, 10.0, 11.0], low=0).p
     assert judged.deciding.estimate.interval.n == judged.record()["n"] == 3
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_seed_that_diverged_does_not_vanish(log):
+    judged = one([0.9, inf, 1.0, 1.1], high=5, log=log)
+    assert judged.verdict == "undecided"
+    assert "without bound in 1 of 4 seeds" in judged.reason
+    assert judged.record()["parts"][0]["seeds_in_range"] == 0.75
+    assert one([inf] * 3, high=5, log=log).verdict == "contradicted"
+    assert one([inf] * 3, low=5, log=log).verdict == "supported"
 
 
 def test_the_share_of_agreeing_seeds():

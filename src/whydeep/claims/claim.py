@@ -90,7 +90,8 @@ class Claim:
 class Estimate:
     """One part of one test of a claim, estimated over seeds.
 
-    `values` are those of the seeds that have a finite one, of `seeds` in all: the others are missing, or diverged.
+    `values` are those of the seeds that have one, of `seeds` in all; the others, not-a-number, are missing. An infinite
+    value is that of a training that diverged, and counts.
     """
 
     claim: Claim
@@ -112,7 +113,7 @@ def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Es
     for test in claim.tests:
         for part, measured in _parts(test.measure(results)):
             every = np.asarray(measured, dtype=float)
-            values = every[np.isfinite(every)]
+            values = every[~np.isnan(every)]
             interval = mean_interval(values, log=test.log, level=level, limits=test.limits)
             found.append(Estimate(claim, test, part, interval, values, len(every)))
     return found

@@ -29,6 +29,8 @@ class Interval:
 
         >>> str(mean_interval([0.951, 0.953, 0.955]))
         '0.9530 [0.9480, 0.9580]'
+        >>> str(mean_interval([-0.0012, 0.0001, 0.0014]))
+        '0.0001 [-0.0031, 0.0033]'
         """
         if self.n == 0:
             return "none"
@@ -37,7 +39,9 @@ class Interval:
         width = self.high - self.low
         if not np.isfinite([self.low, self.estimate, self.high]).all() or width > 1e4 * max(abs(self.estimate), 1e-300):
             return f"{self.estimate:.3g} [{self.low:.2g}, {self.high:.2g}]"
-        digits = max(_decimals(width / 10), _decimals(self.estimate / 100), _decimals(self.low / 10))
+        digits = _decimals(width / 10)
+        if not self.low <= 0 <= self.high:  # how far from zero it is shows as well
+            digits = max(digits, _decimals(self.estimate / 100), _decimals(self.low / 10))
         if width == 0 or (digits > 6 and abs(self.estimate) < 0.1):
             return f"{self.estimate:.4g} [{self.low:.3g}, {self.high:.3g}]"
         return f"{self.estimate:,.{digits}f} [{self.low:,.{digits}f}, {self.high:,.{digits}f}]"
@@ -74,7 +78,7 @@ def mean_interval(
 
     >>> interval = mean_interval([1.0, 2.0, 3.0])
     >>> print(interval, interval.n)
-    2.00 [-0.48, 4.48] 3
+    2.0 [-0.5, 4.5] 3
     """
     low, estimate, high = interval_band(np.asarray(values, dtype=float)[:, None], log=log, level=level)
     n = int(np.count_nonzero(~np.isnan(np.asarray(values, dtype=float))))

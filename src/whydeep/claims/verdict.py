@@ -145,8 +145,9 @@ def judge(cases: Sequence[Case], level: float = LEVEL) -> list[Judgement]:
     smaller p is doubled: for a claim of one part, p <= 1 - level exactly where the interval lies on one side of the
     edge. The p of all claims are adjusted by Holm's method (1979). What is neither is *undecided*.
 
-    Seeds without a finite value are left out, and n says so. Values that are equal in all seeds have no spread, and
-    decide a claim if there are at least `FEWEST_EQUAL` of them and they are not on the edge.
+    Seeds whose value is not-a-number are left out, and n says so. An infinite value, as of a training that diverged,
+    leaves the claim undecided: it must not vanish, and no mean can be tested with it. Values that are equal in all
+    seeds have no spread, and decide a claim if there are at least `FEWEST_EQUAL` of them and they are not on the edge.
     """
     tested = [_test(case, level) for case in cases]
     ps = [one.p for one in tested]
@@ -224,11 +225,14 @@ def _why_untested(one: Estimate) -> str:
     n = len(one.values)
     if n == 0:
         return "no seed has a value: missing, or diverged"
+    infinite, equal = int(np.isinf(one.values).sum()), bool((one.values == one.values[0]).all())
+    if infinite and not (equal and n >= FEWEST_EQUAL):
+        return f"without bound in {infinite} of {n} seeds, as where a training diverged, so that no mean can be tested"
     if one.test.log and (one.values <= 0).any():
         return "a seed has a value of zero or less, which has no logarithm"
     if n == 1:
         return "n = 1, and one seed does not tell how much seeds vary: at least 2 are needed"
-    if n < FEWEST_EQUAL and np.ptp(one.values) == 0:
+    if n < FEWEST_EQUAL and equal:
         return f"n = {n}, with equal values: at least {FEWEST_EQUAL} are needed"
     return ""
 
@@ -241,15 +245,17 @@ def _one_sided(one: Estimate, n: int) -> tuple[float, float]:
     """p that the mean is in the accepted range, and that it is not, had n seeds the mean and spread of these."""
     scaled = (lambda x: np.log(x) if x > 0 else -inf) if one.test.log else float
     values = np.array([scaled(value) for value in one.values])
-    if np.ptp(values) == 0:  # their mean need not be that value to the last bit
+    if (values == values[0]).all():  # their mean need not be that value to the last bit
         mean, error = values[0], 0.0
     else:
         mean, error = values.mean(), values.std(ddof=1) / np.sqrt(n)
 
     def p_beyond(edge: float, sign: int) -> float:
         """p of the test that the mean is above (sign 1) or below (-1) an edge."""
+        if np.isinf(edge):
+            return float(sign * edge > 0)
         distance = sign * (mean - edge)
-        if error == 0 or np.isinf(distance):
+        if error == 0:
             return 0.5 if distance == 0 else float(distance < 0)
         return float(stdtr(n - 1, -distance / error))
 
@@ -288,7 +294,7 @@ def _reason(one: Judgement) -> str:
     shown = f"{estimated.name}: {interval}"
     lost = estimated.seeds - interval.n
     if lost:
-        shown += f" (without {lost} of {estimated.seeds} seeds that have no finite value)"
+        shown += f" (without {lost} of {estimated.seeds} seeds that have no value)"
     if interval.low == interval.high:
         shown += f", equal in all {interval.n} seeds"
     if one.verdict == "supported":
