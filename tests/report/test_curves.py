@@ -136,7 +136,6 @@ def test_figures_without_curves_say_nothing(tmp_path):
         figure = new_figure()
         axes = figure.subplots()
         axes.plot(X, LOSSES[0])  # without a label
-        axes.plot([0, 1], [0, 1], label="two points are no curve")
         axes.imshow([[0, 1], [1, 0]])
     assert curves.describe(figure) == {"panels": [], "legend": []}
     svg = saved(figure, tmp_path)
@@ -186,3 +185,31 @@ def test_embedding_leaves_the_drawing_as_it_was():
     assert curves.extract(embedded) == known
     assert re.sub(r"<desc.*</desc>\n", "", embedded) == svg
     assert curves.embed(svg, {"panels": [], "legend": []}) == svg
+
+
+def test_a_path_tells_what_is_known_of_its_points_and_takes_its_marks_along(tmp_path):
+    with figure_style():
+        figure = new_figure()
+        axes = figure.subplots()
+        (line,) = axes.plot([0, 1, 2], [5, np.nan, 3])
+        curves.as_path(line, "series 1", MSE=[0.3, 0.2, np.nan])
+        curves.belongs(axes.scatter([0, 2], [5, 3]), "series 1")
+        curves.belongs(axes.annotate("end", (2, 3)), "series 1")
+    svg = saved(figure, tmp_path)
+    ((series,),) = [panel["series"] for panel in curves.extract(svg)["panels"]]
+    assert (series["x"], series["y"], series["dots"]) == ([0, 2], [5, 3], True)
+    assert series["more"] == {"MSE": [0.3, None]}
+    assert len(series["parts"]) == 3
+    assert set(series["parts"]) <= set(identifiers(svg))
+
+
+def test_short_curves_have_values_and_lines_at_a_value_have_none():
+    figure = new_figure()
+    axes = figure.subplots()
+    axes.plot([1, 2], [3, 4], label="two epochs")
+    axes.plot([1], [3], "o", label="one epoch")
+    axes.plot([], [], label="nothing")
+    axes.axvline(1, label="beginning")
+    axes.axhline(3, label="guessing")
+    (panel,) = curves.describe(figure)["panels"]
+    assert [(one["label"], one["y"]) for one in panel["series"]] == [("two epochs", [3, 4]), ("one epoch", [3])]

@@ -306,8 +306,8 @@ def _reason(one: Judgement) -> str:
     if interval.estimate in (estimated.test.low, estimated.test.high):
         return f"{shown} lies on the edge of what the claim says ({rule})"
     many = f", one of {len(one.parts)} parts that are tested together" if len(one.parts) > 1 else ""
-    alone = "" if one.p > 1 - one.level else " among so many claims, though it would be on its own"
-    return f"{shown} {side} the claim ({rule}), but not surely{alone}{many}; {_advice(one)}"
+    alone = "" if one.p > 1 - one.level else " enough among so many claims (on its own it would decide)"
+    return f"{shown} {side} the claim ({rule}){many}, but not surely{alone}; {_advice(one)}"
 
 
 def _advice(one: Judgement) -> str:

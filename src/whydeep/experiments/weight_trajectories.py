@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure as MatplotlibFigure
@@ -26,6 +28,7 @@ from whydeep.instruments import (
 )
 from whydeep.networks import MLP
 from whydeep.population import Adam, MeanSquaredError, Population, Recorder, Samples, Stream, Training, loss, weights
+from whydeep.report import curves
 from whydeep.report.style import BLACK, GREY, LOSS_COLOURS, new_figure
 from whydeep.runs import Context
 
@@ -290,14 +293,18 @@ def _draw_paths(results: xr.Dataset, part: str) -> MatplotlibFigure:
     for axes, path in ((left, "trained"), (right, "random walk")):
         for series in range(one.sizes["series"]):
             x, y = one.coordinates.sel(path=path).isel(series=series).values.T
-            axes.plot(x, y, color=GREY, linewidth=0.7, zorder=1)
+            losses = one.loss.isel(series=series).values
+            known = {"MSE": losses} if path == "trained" else {}
+            (line,) = axes.plot(x, y, color=GREY, linewidth=0.7, zorder=1)
+            curves.as_path(line, f"series {series + 1}", iteration=one.iteration_of_snapshot, **known)
+            parts: list[Artist] = _mark_ends(axes, x, y)
             if path == "trained":
-                losses = one.loss.isel(series=series).values
                 drawn = axes.scatter(x, y, c=losses, norm=norm, cmap=LOSS_COLOURS, s=14, zorder=2, linewidth=0)
-                _name_loss(axes, losses[-1], (x[-1], y[-1]))
+                parts += [drawn, _name_loss(axes, losses[-1], (x[-1], y[-1]))]
             else:
-                axes.scatter(x, y, color=GREY, s=9, zorder=2, linewidth=0)
-            _mark_ends(axes, x, y)
+                parts.append(axes.scatter(x, y, color=GREY, s=9, zorder=2, linewidth=0))
+            for part_of_it in parts:
+                curves.belongs(part_of_it, f"series {series + 1}")
         shares = 100 * one.explained.sel(path=path).values
         axes.set(xlabel=f"component 1 ({shares[0]:.0f} %)", ylabel=f"component 2 ({shares[1]:.0f} %)")
     limits = [np.array([axes.get_xlim(), axes.get_ylim()]) for axes in (left, right)]
@@ -311,14 +318,15 @@ def _draw_paths(results: xr.Dataset, part: str) -> MatplotlibFigure:
     return figure
 
 
-def _mark_ends(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    axes.plot(x[0], y[0], "o", color=BLACK, markerfacecolor="white", markersize=6, zorder=3)
-    axes.plot(x[-1], y[-1], "s", color=BLACK, markersize=5, zorder=3)
+def _mark_ends(axes: Axes, x: np.ndarray, y: np.ndarray) -> list[Artist]:
+    first = axes.plot(x[0], y[0], "o", color=BLACK, markerfacecolor="white", markersize=6, zorder=3)
+    last = axes.plot(x[-1], y[-1], "s", color=BLACK, markersize=5, zorder=3)
+    return [*first, *last]
 
 
-def _name_loss(axes: Axes, value: float, place: tuple[float, float]) -> None:
-    outline = [withStroke(linewidth=2.5, foreground="white")]
-    axes.annotate(f"{value:.2g}", place, (6, 5), textcoords="offset points", fontsize=8, path_effects=outline, zorder=5)
+def _name_loss(axes: Axes, value: float, place: tuple[float, float]) -> Artist:
+    look: dict[str, Any] = {"fontsize": 8, "path_effects": [withStroke(linewidth=2.5, foreground="white")], "zorder": 5}
+    return axes.annotate(f"{value:.2g}", place, (6, 5), textcoords="offset points", **look)
 
 
 def _name_ends(figure: MatplotlibFigure) -> None:
@@ -339,13 +347,16 @@ def _draw_surface(results: xr.Dataset) -> MatplotlibFigure:
     shown = axes.contourf(first, second, surface, levels=levels, norm=norm, cmap=LOSS_COLOURS, extend="max")
     axes.contour(first, second, surface, levels=levels[::2], colors="white", linewidths=0.3)
     paths = results.coordinates.sel(part="whole network", path="trained").values
-    for path, losses in zip(paths, results.loss.values, strict=True):
-        axes.plot(*path.T, color="white", linewidth=2.4)
-        axes.plot(*path.T, color=BLACK, linewidth=1)
-        _mark_ends(axes, *path.T)
+    iterations = results.iteration_of_snapshot
+    for number, (path, losses) in enumerate(zip(paths, results.loss.values, strict=True), 1):
         x, y = path.T
-        axes.scatter(x, y, c=losses, norm=norm, cmap=LOSS_COLOURS, s=18, edgecolor=BLACK, linewidth=0.5, zorder=4)
-        _name_loss(axes, losses[-1], path[-1])
+        outline, line = (axes.plot(x, y, color=c, linewidth=w)[0] for c, w in (("white", 2.4), (BLACK, 1)))
+        curves.as_path(line, f"series {number}", iteration=iterations, MSE=losses)
+        dots = axes.scatter(
+            x, y, c=losses, norm=norm, cmap=LOSS_COLOURS, s=18, edgecolor=BLACK, linewidth=0.5, zorder=4
+        )
+        for part in (outline, dots, *_mark_ends(axes, x, y), _name_loss(axes, losses[-1], path[-1])):
+            curves.belongs(part, f"series {number}")
     shares = 100 * results.explained.sel(part="whole network", path="trained").values
     axes.set(
         xlabel=f"component 1 ({shares[0]:.0f} %)",

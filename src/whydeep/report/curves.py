@@ -20,7 +20,7 @@ OPENING, CLOSING = '<desc id="curves">', "</desc>"
 MOST_POINTS = 400
 """Of one curve: more than that many nobody can point at."""
 
-LABEL, INTERVAL, QUIET = "_curve_label", "_curve_interval", "_curve_quiet"
+LABEL, INTERVAL, QUIET, PATH = "_curve_label", "_curve_interval", "_curve_quiet", "_curve_path"
 
 
 def belongs(artist: Artist, label: str) -> None:
@@ -41,13 +41,19 @@ def without_values(lines: Sequence[Line2D], label: str) -> None:
         belongs(line, label)
 
 
+def as_path(line: Line2D, label: str, **more: ArrayLike) -> None:
+    """Say that a line is a path through the plane, pointed at by its points; `more` is known of each, by name."""
+    line.set_label(label)
+    setattr(line, PATH, {name: np.asarray(values, dtype=float) for name, values in more.items()})
+
+
 def describe(figure: Figure) -> dict[str, Any]:
     """Describe the panels of a figure, and give identifiers to their parts.
 
     Returns:
         panels: each with the identifier of its background (`id`), `x` and `y` (scale, limits and label) and `series`:
-        label, colour, identifiers of the parts, values x and y, low and high where there is an interval, and whether
-        its values are dots, or quiet (not to be shown).
+        label, colour, identifiers of the parts, values x and y, low and high where there is an interval, what more is
+        known of each value, and whether the values are dots, or quiet (not to be shown).
         legend: labels and the identifiers of their texts in the drawn legends.
     """
     panels: list[dict[str, Any]] = []
@@ -98,9 +104,10 @@ def _series(axes: Axes, number: int) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for line in axes.lines:
         label = str(line.get_label())
-        if not label.startswith("_") and not hasattr(line, LABEL) and len(line.get_xdata()) > 2:  # type: ignore[arg-type]
+        on_values = all(line.get_transform().contains_branch_seperately(axes.transData))  # not so a line at a limit
+        if not label.startswith("_") and not hasattr(line, LABEL) and on_values:
             found.setdefault(label, _values(line) | {"parts": []})["parts"].append(line)
-    for artist in (*axes.lines, *axes.collections):
+    for artist in (*axes.lines, *axes.collections, *axes.texts):
         owner = getattr(artist, LABEL, None)
         if owner in found:
             found[owner]["parts"].append(artist)
@@ -114,19 +121,22 @@ def _series(axes: Axes, number: int) -> list[dict[str, Any]]:
 def _values(line: Line2D) -> dict[str, Any]:
     x, y = (np.asarray(data, dtype=float) for data in line.get_data(orig=True))
     low, high = getattr(line, INTERVAL, (np.full(len(x), np.nan),) * 2)
-    thin = slice(None, None, -(-len(x) // MOST_POINTS))
+    thin = slice(None, None, max(1, -(-len(x) // MOST_POINTS)))
     known = np.isfinite(x[thin]) & np.isfinite(y[thin])
     colour = line.get_color()
     values: dict[str, Any] = {
         "label": str(line.get_label()),
         "colour": colour if isinstance(colour, str) else "#1a1a1a",
         "quiet": hasattr(line, QUIET),
-        "dots": line.get_linestyle() in ("None", "none", ""),
+        "dots": line.get_linestyle() in ("None", "none", "") or hasattr(line, PATH),
         "x": _rounded(x[thin][known]),
         "y": _rounded(y[thin][known]),
     }
     if np.isfinite(low).any():
         values |= {"low": _rounded(low[thin][known]), "high": _rounded(high[thin][known])}
+    more = getattr(line, PATH, {})
+    if more:
+        values["more"] = {name: _rounded(one[thin][known]) for name, one in more.items()}
     return values
 
 

@@ -110,7 +110,8 @@ for (const figure of document.querySelectorAll("figure[id]")) {
       const ends = [one.low, one.high].map((values) => values && written(values[index], panel.y));
       const interval = one.low && one.low[index] !== null ? ` [${ends.join(", ")}]` : "";
       const text = document.createElement(one === best.one ? "strong" : "span");
-      text.textContent = `${one.label}: ${written(one.y[index], panel.y)}${interval}`;
+      const more = Object.entries(one.more || {}).map(([name, values]) => `, ${name} ${written(values[index])}`).join("");
+      text.textContent = `${one.label}: ${written(one.y[index], panel.y)}${interval}${more}`;
       row.append(swatch, text);
       tip.append(row);
     }
