@@ -108,13 +108,16 @@ class Claims:
     """Claims of your own, in a TOML or a Python file, judged with the others."""
 
     def __call__(self) -> int:
-        """Print the verdicts."""
+        """Print the verdicts; a report that is there gets them as well."""
+        from whydeep.experiments.presentation import write_report
         from whydeep.experiments.verdicts import find_own_claims, judge_folder, verdicts_text
         from whydeep.runs import RunFolder
 
         folder = RunFolder(self.folder)
         folder.require()
         judgements = judge_folder(folder, find_own_claims(folder, self.claims))
+        if folder.report.exists():
+            write_report(folder, judgements)
         print(folder.claims.read_text(encoding="utf-8").rstrip() if self.json else verdicts_text(judgements).lstrip())
         return 0
 

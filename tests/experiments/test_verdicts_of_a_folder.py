@@ -1,7 +1,10 @@
 """Verdicts on a run folder as a user asks for them: claims.json, the commands, claims of one's own."""
 
+import html
 import json
+import shlex
 import shutil
+import sys
 
 import pytest
 
@@ -146,6 +149,28 @@ def test_claims_prints_a_table(folder, whydeep):
     for experiment in EXPERIMENTS.values():
         assert out.count(experiment.title) == 1
     assert files(folder) == before
+
+
+def test_the_report_has_the_verdicts_that_claims_prints(folder, whydeep):
+    (folder.parent / "mine.toml").write_text(MINE)
+    assert 'href="#claim-mine"' not in (folder / "report.html").read_text(encoding="utf-8")
+    whydeep("claims", folder, "--claims", "mine.toml")
+    assert 'href="#claim-mine"' in (folder / "report.html").read_text(encoding="utf-8")
+    (folder / "report.html").unlink()
+    whydeep("claims", folder)
+    assert not (folder / "report.html").exists()  # which was not asked for
+
+
+def test_a_folder_of_unlike_runs_says_so_and_how_to_repeat_each(folder, whydeep, monkeypatch):
+    command = ["run", "weight-trajectories", "--scale", "smoke", "--seeds", "2", "--workers", "1", "--out", "run"]
+    monkeypatch.setattr(sys, "argv", ["whydeep", *command])
+    whydeep(*command)
+    report = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
+    assert "were run with different numbers of seeds; each says its own" in report
+    assert "n = 2, 3 per setting" in report
+    first, second = report.partition("<pre><code>")[2].partition("</code>")[0].splitlines()
+    assert first.startswith("whydeep")
+    assert second == shlex.join(["whydeep", *command])
 
 
 def test_claims_prints_json(folder, whydeep):

@@ -48,48 +48,76 @@ def write_report(folder: RunFolder, judgements: Sequence[Judgement]) -> None:
         RunError: the folder holds no run.
     """
     manifest = read_manifest(folder)
+    there = {name: read_results(folder, name) for name in EXPERIMENTS if name in folder.experiments()}
     sections = [
-        _section(folder, experiment, [one for one in judgements if one.experiment == name])
-        for name, experiment in EXPERIMENTS.items()
-        if name in folder.experiments()
+        _section(folder, EXPERIMENTS[name], results, [one for one in judgements if one.experiment == name])
+        for name, results in there.items()
     ]
     report = page.Page(
         title="How neural networks train",
         lead="Populations of networks, one member per seed: what was trained, what was measured, and how sure it is.",
-        facts=_facts(manifest),
-        notices=_notices(folder, manifest),
+        facts=_facts(there, manifest),
+        notices=_notices(there, manifest),
         verdicts=tuple(_verdict(one) for one in judgements if one.verdict != "not-run"),
-        verdicts_note=_verdicts_note(judgements, manifest["configuration"]["scale"]),
+        verdicts_note=_verdicts_note(judgements, _scales(there)),
         sections=tuple(sections),
         methods=METHODS,
         environment=_environment(manifest),
-        command=_command(manifest),
+        command=_command(there, manifest),
         references=REFERENCES,
     )
     write_atomically(folder.report, page.render(report).encode())
 
 
-def _notices(folder: RunFolder, manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say what a reader must know before anything else: other images than expected, missing parts."""
-    configuration = manifest["configuration"]
-    notices = [configuration["notice"]]
+Results = Mapping[str, xr.Dataset]
+"""Of each experiment that has any; a folder may hold those of several runs."""
+
+
+def _scales(there: Results) -> list[str]:
+    return list(dict.fromkeys(results.attrs["scale"] for results in there.values()))
+
+
+def _seeds(there: Results) -> list[int]:
+    return list(dict.fromkeys(results.sizes["seed"] for results in there.values()))
+
+
+def _images(there: Results) -> list[str]:
+    return list(dict.fromkeys(results.attrs["dataset"] for results in there.values() if results.attrs["dataset"]))
+
+
+def _notices(there: Results, manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say what a reader must know before anything else: other images than expected, missing or unlike parts."""
+    notices = [results.attrs["notice"] for results in there.values()] or [manifest["configuration"]["notice"]]
+    unlike = [
+        name
+        for name, values in (
+            ("scales", _scales(there)),
+            ("numbers of seeds", _seeds(there)),
+            ("images", _images(there)),
+        )
+        if len(values) > 1
+    ]
+    if unlike:
+        notices.append(
+            f"The experiments in this folder were run with different {' and '.join(unlike)}; each says its own."
+        )
     if manifest["status"] in ("interrupted", "failed"):
         notices.append(f"The last run was {manifest['status']}: run the same command again to go on.")
-    absent = [name for name in configuration["experiments"] if name not in folder.experiments()]
+    absent = [name for name in manifest["configuration"]["experiments"] if name not in there]
     if absent:
         notices.append(f"No results yet: {', '.join(absent)}.")
-    return tuple(notice for notice in notices if notice)
+    return tuple(dict.fromkeys(notice for notice in notices if notice))
 
 
-def _facts(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _facts(there: Results, manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Say what was run: label and value."""
-    configuration, git = manifest["configuration"], manifest["git"]
+    git = manifest["git"]
     seconds = sum(job["seconds"] for job in manifest["jobs"])
     return (
-        ("Scale", configuration["scale"]),
-        ("Seeds", f"n = {configuration['seeds']} per setting"),
+        ("Scale", ", ".join(_scales(there)) or manifest["configuration"]["scale"]),
+        ("Seeds", f"n = {', '.join(map(str, _seeds(there) or [manifest['configuration']['seeds']]))} per setting"),
         ("Device", f"{manifest['device']}, {manifest['cpu_count']} cores"),
-        ("Images", configuration["dataset"] or "none"),
+        ("Images", ", ".join(_images(there)) or manifest["configuration"]["dataset"] or "none"),
         ("Training time", f"{format_duration(seconds)} on one core, all experiments"),
         ("Started", f"{datetime.fromisoformat(manifest['start']):%Y-%m-%d %H:%M} UTC"),
         ("whydeep", manifest["whydeep"] + (f", commit {git['commit'][:12]}" if git else "")),
@@ -134,8 +162,9 @@ REFERENCES = (
 )
 
 
-def _section(folder: RunFolder, experiment: Experiment, judgements: Sequence[Judgement]) -> page.Section:
-    results = read_results(folder, experiment.name)
+def _section(
+    folder: RunFolder, experiment: Experiment, results: xr.Dataset, judgements: Sequence[Judgement]
+) -> page.Section:
     missing = results.attrs["missing"]
     sentence, settings = _settings(experiment.title, json.loads(results.attrs["settings"]))
     shown = [
@@ -186,7 +215,7 @@ def _verdict(one: Judgement) -> page.Verdict:
     return page.Verdict(one.claim.id, one.verdict, one.claim.statement, what, str(interval), str(interval.n), p)
 
 
-SCALES = {
+SCALE_NOTES = {
     "smoke": " This is the smoke scale, which only shows that everything works: networks have hardly been trained, and "
     "no verdict means anything.",
     "quick": " This is the quick scale, with fewer epochs than the claims are about: verdicts are about networks "
@@ -194,13 +223,13 @@ SCALES = {
 }
 
 
-def _verdicts_note(judgements: Sequence[Judgement], scale: str) -> str:
+def _verdicts_note(judgements: Sequence[Judgement], scales: Sequence[str]) -> str:
     counts = Counter(one.verdict for one in judgements)
     parts = [f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided") if counts[name]]
     absent = f" {counts['not-run']} claims are about experiments that were not run." if counts["not-run"] else ""
     return (
         f"{', '.join(parts) or 'no claim was tested'}. The interval is for its part alone; p is adjusted over all "
-        f"claims that could be tested.{absent}{SCALES.get(scale, '')}"
+        f"claims that could be tested.{absent}{''.join(SCALE_NOTES.get(scale, '') for scale in scales)}"
     )
 
 
@@ -284,5 +313,8 @@ def _text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _command(manifest: dict) -> str:
-    return shlex.join(["whydeep", *manifest["command"][1:]])
+def _command(there: Results, manifest: Mapping[str, Any]) -> str:
+    """What to run again: the last command, and those before it if it did not run all experiments that are there."""
+    earlier = manifest["history"] if set(there) - set(manifest["configuration"]["experiments"]) else []
+    commands = [shlex.join(["whydeep", *one["command"][1:]]) for one in (*earlier, manifest)]
+    return "\n".join(dict.fromkeys(commands))
