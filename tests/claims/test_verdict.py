@@ -234,6 +234,7 @@ def test_values_without_spread_decide_from_three_seeds_on(values, bounds, verdic
     assert judged.p == pytest.approx(p, nan_ok=True)
     if p == 0:
         assert "equal in all 3 seeds" in judged.reason
+        assert "without a t" in judged.record()["test"]
 
 
 @pytest.mark.parametrize(
@@ -393,6 +394,7 @@ def test_a_record_says_what_was_found():
     assert record["interval"] == pytest.approx(list(expected.confidence_interval(0.95)))
     assert record["p"] == record["p_adjusted"] == pytest.approx(expected.pvalue)
     assert "Student" in record["test"]
+    assert "without a t" not in record["test"]
     assert record["parts"][0]["seeds_in_range"] == 1
 
 

@@ -106,7 +106,7 @@ class Judgement:
             "interval": [_number(one.interval.low), _number(one.interval.high)] if one else [None, None],
             "level": self.level,
             "n": one.interval.n if one else 0,
-            "test": TEST,
+            "test": f"{TEST}; {EQUAL_TEST}" if one and len(one.values) >= FEWEST_EQUAL and _equal(one) else TEST,
             "p": _number(self.p),
             "p_adjusted": _number(self.p_adjusted),
             "statistic": one.name if one else "; ".join(test.statistic for test in tests),
@@ -129,6 +129,7 @@ class Judgement:
 
 
 TEST = "Student's t over seeds, two-sided; every part must hold (intersection-union), Holm over all claims"
+EQUAL_TEST = "here without a t: the value is the same in all seeds, and taken at its word"
 
 
 def _number(value: float) -> float | None:
@@ -225,7 +226,7 @@ def _why_untested(one: Estimate) -> str:
     n = len(one.values)
     if n == 0:
         return "no seed has a value: missing, or diverged"
-    infinite, equal = int(np.isinf(one.values).sum()), bool((one.values == one.values[0]).all())
+    infinite, equal = int(np.isinf(one.values).sum()), _equal(one)
     if infinite and not (equal and n >= FEWEST_EQUAL):
         return f"without bound in {infinite} of {n} seeds, as where a training diverged, so that no mean can be tested"
     if one.test.log and (one.values <= 0).any():
@@ -235,6 +236,11 @@ def _why_untested(one: Estimate) -> str:
     if n < FEWEST_EQUAL and equal:
         return f"n = {n}, with equal values: at least {FEWEST_EQUAL} are needed"
     return ""
+
+
+def _equal(one: Estimate) -> bool:
+    """Whether the value is the same in all seeds."""
+    return bool((one.values == one.values[:1]).all())
 
 
 def _agreeing(one: Estimate) -> float:
@@ -295,7 +301,7 @@ def _reason(one: Judgement) -> str:
     lost = estimated.seeds - interval.n
     if lost:
         shown += f" (without {lost} of {estimated.seeds} seeds that have no value)"
-    if interval.low == interval.high:
+    if interval.n > 1 and _equal(estimated):
         shown += f", equal in all {interval.n} seeds"
     if one.verdict == "supported":
         every = f" in the least certain of {len(one.parts)} parts" if len(one.parts) > 1 else ""
