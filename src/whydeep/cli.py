@@ -58,12 +58,18 @@ class Run:
 
 @dataclass(frozen=True)
 class List:
-    """List the experiments."""
+    """List the experiments; or what some of them claim and measure."""
+
+    experiments: Annotated[Positional[tuple[str, ...]], arg(metavar="[EXPERIMENT ...]")] = ()
+    """Names of experiments, to see their claims and the variables of their results."""
 
     def __call__(self) -> int:
-        """Print one line per experiment."""
-        from whydeep.experiments import EXPERIMENTS
+        """Print one line per experiment, or all about some."""
+        from whydeep.experiments import EXPERIMENTS, find_experiment
 
+        if self.experiments:
+            print("\n\n".join(find_experiment(name).describe() for name in self.experiments))
+            return 0
         for experiment in EXPERIMENTS.values():
             claims = "-".join(dict.fromkeys((experiment.claims[0].id, experiment.claims[-1].id)))
             print(f"{experiment.name:<22} {experiment.title.split('.')[0]}  {experiment.question} ({claims})")

@@ -68,6 +68,11 @@ def test_a_run_folder_is_complete(study):
         assert dict(results.sizes) == {"function": 2, "network": 3, "seed": 3, "iteration": 200, "point": 1000}
         assert results.loss.attrs["long_name"] == "MSE on the training points before each iteration"
         assert results.loss.notnull().all()
+    for name, experiment in EXPERIMENTS.items():
+        with xr.open_dataset(folder / "results" / f"{name}.nc", engine="h5netcdf") as results:
+            described = {str(one) for one in results.variables if "long_name" in results[one].attrs}
+            assert set(results.data_vars) <= set(experiment.variables) == described
+            assert all(f">{variable}</th>" in report for variable in experiment.variables)
     with h5netcdf.File(folder / "results" / "image-classification.nc") as file:
         assert set(file.dimensions) == {"network", "seed", "epoch"}
 
@@ -194,6 +199,7 @@ def test_the_default_falls_back_to_digits_and_says_so(tmp_path):
         (("run", "--dataset", "mnits"), "no data set or path is called 'mnits': did you mean mnist"),
         (("run", "--data-dir", "nowhere"), "--data-dir is nowhere, which is not a folder"),
         (("run", "--device", "cuda"), "--device cuda needs a CUDA GPU"),
+        (("list", "batchsize"), "no experiment is called 'batchsize': did you mean batch-size?"),
         (("report", "nowhere"), "nowhere holds no whydeep run"),
         (("report",), "report --help"),
     ],
@@ -222,6 +228,10 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
 def test_list_help_and_data(tmp_path):
     listed = whydeep("list", cwd=tmp_path)
     assert "image-classification" in listed.stdout
+    one = whydeep("list", "batch-size", "gradient-norm", cwd=tmp_path).stdout
+    assert "  C23  Sensitivity falls as the batch size grows.\n       rank correlation of sensitivity" in one
+    assert "  jacobian_norm        Frobenius norm" in one
+    assert "Variables of results/gradient-norm.nc" in one
     assert whydeep("--help", cwd=tmp_path).returncode == 0
     assert "--scale" in whydeep("run", "--help", cwd=tmp_path).stdout
     assert whydeep("--version", cwd=tmp_path).stdout == f"whydeep {__version__}\n"

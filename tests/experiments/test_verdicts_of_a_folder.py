@@ -248,7 +248,7 @@ def test_claims_in_python_are_judged_and_not_kept(folder, whydeep):
 
 
 def test_an_own_claim_about_an_experiment_that_was_not_run(folder, whydeep):
-    path = own(folder, MINE.replace('"gradient-norm"', '"batch-size"'))
+    path = own(folder, MINE.replace("gradient-norm", "batch-size").replace("gradient_norm", "sensitivity"))
     status, *_ = whydeep("report", folder, "--claims", path)
     assert status == 0
     assert records(folder)["mine"]["verdict"] == "not-run"
@@ -290,7 +290,7 @@ MISTAKES = {
     ),
     "unknown variable": (
         MINE.replace("gradient_norm", "gradient"),
-        "claim mine: the results have no 'gradient': did you mean gradient_norm",
+        "own.toml, claim 1: gradient-norm has no variable 'gradient': did you mean gradient_norm",
     ),
     "unknown label": (MINE.replace('"cos"', '"sin"'), "claim mine: function has no label 'sin': accepted: cos"),
     "unknown dimension": (MINE.replace("function =", "functions ="), "gradient_norm has no dimension 'functions'"),
@@ -320,23 +320,24 @@ def test_a_mistake_is_one_line_and_loses_nothing(folder, whydeep, command, text,
 
 def test_a_run_with_a_claim_that_fails_keeps_its_results(folder, whydeep):
     shutil.rmtree(folder / "results")
-    path = own(folder, MINE.replace("gradient_norm", "gradient"))
+    path = own(folder, MINE.replace('"cos"', '"sin"'))
     status, out, err = whydeep(
         "run", "gradient-norm", "--scale", "smoke", "--seeds", "3", "--workers", "1", "--out", folder, "--claims", path
     )
     assert status == 2
-    assert err.splitlines()[-1].startswith("whydeep: claim mine: the results have no 'gradient'")
+    assert err.splitlines()[-1].startswith("whydeep: claim mine: function has no label 'sin'")
     assert "24 claims: " in out  # those of the study are judged all the same
     assert (folder / "results" / "gradient-norm.nc").exists()
     assert set(records(folder)) == {f"C{number}" for number in range(1, 25)}
 
 
-def test_a_run_reads_the_claims_before_it_trains(tmp_path, whydeep, monkeypatch):
+@pytest.mark.parametrize("right", ["gradient-norm", "gradient_norm"])
+def test_a_run_reads_the_claims_before_it_trains(tmp_path, whydeep, monkeypatch, right):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.toml").write_text(MINE.replace("gradient-norm", "gradient-nrm"))
+    (tmp_path / "own.toml").write_text(MINE.replace(right, f"{right[:9]}nrm"))
     status, _, err = whydeep("run", "gradient-norm", "--scale", "smoke", "--out", "run", "--claims", "own.toml")
     assert status == 2
-    assert "no experiment is called 'gradient-nrm'" in err
+    assert f"{right[:9]}nrm'" in err
     assert not (tmp_path / "run").exists()
 
 

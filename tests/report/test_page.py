@@ -61,6 +61,7 @@ SECTION = Section(
     ),
     (("Converged", "the loss stays low"),),
     "results/function-fitting.nc",
+    Table("What was measured", ("variable", "meaning"), (("loss", "MSE & more"),)),
 )
 PAGE = Page(
     "How networks train",
@@ -195,6 +196,7 @@ def test_hostile_text_stays_text():
         (Claim("C1", HOSTILE, HOSTILE, "supported", HOSTILE, HOSTILE, table),),
         ((HOSTILE, HOSTILE),),
         "javascript:alert('x') & #.nc",
+        table,
         HOSTILE,
     )
     pairs = ((HOSTILE, HOSTILE),)
@@ -204,7 +206,7 @@ def test_hostile_text_stays_text():
     )
     document = Document(render(page))
     assert len(document.all("script")) == 1
-    assert document.text.count(HOSTILE) == 47
+    assert document.text.count(HOSTILE) == 52
     assert document.all("svg")[0]["aria-label"] == HOSTILE
     assert "javascript%3Aalert%28%27x%27%29%20%26%20%23.nc" in [link["href"] for link in document.all("a")]
 
@@ -230,8 +232,9 @@ def test_the_contents_lead_to_the_experiments():
 
 def test_tables_have_captions_and_scopes():
     document = Document(render(PAGE))
-    assert len(document.all("caption")) == len(document.all("table")) == 4
-    html = render(with_section(settings=Table("None", (), ()), claims=()))
+    assert len(document.all("caption")) == len(document.all("table")) == 5
+    none = Table("None", (), ())
+    html = render(with_section(settings=none, variables=none, claims=()))
     table = Document(html[html.index('id="main"') - len("<main ") : html.index("</main>") + len("</main>")])
     assert [cell["scope"] for cell in table.all("th")] == ["col", "col", "col", "row", "row"]
     assert [cell.get("class") for cell in table.all("td")] == ["number", None] * 2
@@ -285,7 +288,7 @@ def test_notices_and_missing_units_are_seen():
 
 def test_empty_parts_leave_nothing_behind():
     none = Table("No rows", ("a", "b"), ())
-    empty = Section("e", "E", "", (), none, (), (none,), (), (), "")
+    empty = Section("e", "E", "", (), none, (), (none,), (), (), "", none)
     document = Document(render(Page("Title", "", (), (), (), "", (empty,), (), (), "", ())))
     assert [tag for tag, _ in document.elements if re.fullmatch("h[1-6]", tag)] == ["h1", "h2", "h2"]
     assert not {"table", "dl", "figure", "ol", "pre", "h3"} & {tag for tag, _ in document.elements}

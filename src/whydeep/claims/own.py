@@ -2,7 +2,7 @@
 
 import runpy
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from math import inf, isclose, isfinite
 from pathlib import Path
@@ -32,8 +32,10 @@ PLACES = {"first": 0, "last": -1}
 OwnClaims = list[tuple[str, Claim]]
 
 
-def read_claims(path: Path) -> OwnClaims:
+def read_claims(path: Path, variables: Mapping[str, Collection[str]] | None = None) -> OwnClaims:
     """Read claims, each with the name of its experiment.
+
+    `variables` are those of each experiment, so that a wrong name is found before there are results.
 
     A TOML file holds tables ``[[claims]]``: `id`, `experiment`, `statement` (and `source`); `variable` of the results,
     `at` (labels of dimensions; "first" or "last" for a place), `minus` (labels that differ in what is subtracted);
@@ -50,7 +52,7 @@ def read_claims(path: Path) -> OwnClaims:
     if path.suffix == ".py":
         return _from_python(path)
     if path.suffix == ".toml":
-        return _from_toml(path)
+        return _from_toml(path, variables or {})
     raise SettingError(f"claims are read from a .toml or a .py file, not from {path.name}")
 
 
@@ -71,7 +73,7 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _from_toml(path: Path) -> OwnClaims:
+def _from_toml(path: Path, variables: Mapping[str, Collection[str]]) -> OwnClaims:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -79,10 +81,10 @@ def _from_toml(path: Path) -> OwnClaims:
     tables = content.get("claims")
     if set(content) - {"claims"} or not isinstance(tables, list) or not tables:
         raise SettingError(f"{path} must hold tables [[claims]] and nothing else, at least one")
-    return [_claim(f"{path.name}, claim {number}", table) for number, table in enumerate(tables, 1)]
+    return [_claim(f"{path.name}, claim {number}", table, variables) for number, table in enumerate(tables, 1)]
 
 
-def _claim(where: str, table: Mapping[str, Any]) -> tuple[str, Claim]:
+def _claim(where: str, table: Mapping[str, Any], variables: Mapping[str, Collection[str]]) -> tuple[str, Claim]:
     if not isinstance(table, Mapping):
         raise SettingError(f"{where} is {table!r}, and must be a table [[claims]]")
     for key, value in table.items():
@@ -99,6 +101,11 @@ def _claim(where: str, table: Mapping[str, Any]) -> tuple[str, Claim]:
     if not low < high or not (isfinite(low) or isfinite(high)):
         raise SettingError(f"{where}: give low, high or both, numbers between which the value lies, low below high")
     variable, at, minus = table["variable"], table.get("at", {}), table.get("minus", {})
+    known = variables.get(table["experiment"], (variable,))
+    if variable not in known:
+        raise SettingError(
+            f"{where}: {table['experiment']} has no variable {variable!r}: {near_names(variable, known)}"
+        )
     unnamed = [dim for dim in minus if dim not in at]
     if unnamed:
         raise SettingError(f"{where}: minus names {unnamed[0]!r}, which at must name as well")

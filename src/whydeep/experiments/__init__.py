@@ -15,6 +15,7 @@ function_training      what E3, E4 and E5 share
 study                  runs experiments and writes what they found
 """
 
+from whydeep.errors import SettingError, near_names
 from whydeep.experiments import (
     batch_size,
     critical_points,
@@ -44,4 +45,16 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 """Every experiment, in the order of the study: a new one is one line here."""
 
-__all__ = ["EXPERIMENTS", "Experiment"]
+
+def find_experiment(name: str) -> Experiment:
+    """Return the experiment with this name.
+
+    Raises:
+        SettingError: there is none; the message names those that are meant.
+    """
+    if name not in EXPERIMENTS:
+        raise SettingError(f"no experiment is called {name!r}: {near_names(name, EXPERIMENTS)}")
+    return EXPERIMENTS[name]
+
+
+__all__ = ["EXPERIMENTS", "Experiment", "find_experiment"]

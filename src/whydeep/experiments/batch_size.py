@@ -9,10 +9,10 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import NullLocator
 
 from whydeep.claims import SHARE, Claim, Test, mean_interval, rank_correlation
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
+from whydeep.experiments import image_training
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
-    ATTRIBUTES,
     LOSS_DEFINITION,
     diverged_at,
     evaluate,
@@ -134,10 +134,7 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         looked_at.append(_look(test_landscape.select(index), train_landscape.select(index), probe))
         context.progress(0.8 + 0.2 * (index + 1) / len(seeds))
     own = xr.concat(looked_at, dim=xr.DataArray(list(seeds), dims="seed", name="seed"))
-    results = own.assign({name: ("seed", values, ATTRIBUTES[name]) for name, values in measured.items()})
-    for name, text in OWN_ATTRIBUTES.items():
-        results[name].attrs["long_name"] = text
-    return results
+    return own.assign({name: ("seed", values) for name, values in measured.items()})
 
 
 def _look(test: Landscape, train: Landscape, seed: int) -> xr.Dataset:
@@ -158,11 +155,13 @@ def _look(test: Landscape, train: Landscape, seed: int) -> xr.Dataset:
     )
 
 
-OWN_ATTRIBUTES = {
-    "sensitivity": "norm of the gradient of the loss by one test image, mean over all test images",
-    "jacobian_norm": "Frobenius norm of the Jacobian of the outputs by one test image, mean over all test images",
-    "sharpness": "greatest rise of the training loss in a small box, in percent of 1 + loss",
-    "sharpness_converged": "1 where no step in the box promises more, 0 where the ascent was cut off",
+VARIABLES = image_training.VARIABLES | {
+    "sensitivity": Variable("norm of the gradient of the loss by one test image, mean over all test images"),
+    "jacobian_norm": Variable(
+        "Frobenius norm of the Jacobian of the outputs by one test image, mean over all test images"
+    ),
+    "sharpness": Variable("greatest rise of the training loss in a small box, in percent of 1 + loss"),
+    "sharpness_converged": Variable("1 where no step in the box promises more, 0 where the ascent was cut off"),
 }
 
 DEFINITIONS = {
@@ -393,6 +392,7 @@ EXPERIMENT = Experiment(
     uses_images=True,
     settings=settings,
     measure=measure,
+    variables=VARIABLES,
     definitions=DEFINITIONS,
     claims=CLAIMS,
     figures=figures,

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from whydeep.claims import SHARE, Claim, Test, mean_interval, rank_correlation
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
     EIGENVALUE_TOLERANCE,
@@ -108,10 +108,7 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
             context.progress((index + share) / len(seeds))
 
         measured.append(_measure_seed(setting, seed, context, progress))
-    results = xr.concat(measured, "seed")
-    for name, text in ATTRIBUTES.items():
-        results[name].attrs["long_name"] = text
-    return results
+    return xr.concat(measured, "seed")
 
 
 def _measure_seed(setting: Setting, seed: int, context: Context, progress: Callable[[float], None]) -> xr.Dataset:
@@ -173,20 +170,20 @@ def _solve(setting: Setting, landscape: Landscape, progress: Callable[[float], N
     return find_critical_points(landscape, cycles=setting.cycles, progress=progress).points
 
 
-ATTRIBUTES = {
-    "trained_loss": "MSE on the training points after phase one",
-    "trained_gradient_norm": "Euclidean norm of its gradient after phase one",
-    "loss": "MSE on the training points after phase two",
-    "gradient_norm": "Euclidean norm of its gradient after phase two",
-    "frye_index": "relative residual of the Newton step, Frye's index",
-    "kind": "0 critical point, 1 kink, 2 gradient-flat, 3 not converged",
-    "kinks": f"hidden units whose input is zero at a training point, within {REACH}",
-    "gradient_jump": "norm of the change of the gradient across these kinks",
-    "subgradient_norm": "norm of the subgradient between their sides",
-    "moved": "distance between the parameters after phase one and after phase two",
-    "weights": "weights and biases after phase two, layer by layer",
-    "eigenvalues": "eigenvalues of the Hessian of the MSE on the training points, smallest first",
-    "parameters": "weights and biases",
+VARIABLES = {
+    "trained_loss": Variable("MSE on the training points after phase one"),
+    "trained_gradient_norm": Variable("Euclidean norm of its gradient after phase one"),
+    "loss": Variable("MSE on the training points after phase two"),
+    "gradient_norm": Variable("Euclidean norm of its gradient after phase two"),
+    "frye_index": Variable("relative residual of the Newton step, Frye's index"),
+    "kind": Variable("0 critical point, 1 kink, 2 gradient-flat, 3 not converged"),
+    "kinks": Variable(f"hidden units whose input is zero at a training point, within {REACH}"),
+    "gradient_jump": Variable("norm of the change of the gradient across these kinks"),
+    "subgradient_norm": Variable("norm of the subgradient between their sides"),
+    "moved": Variable("distance between the parameters after phase one and after phase two"),
+    "weights": Variable("weights and biases after phase two, layer by layer"),
+    "eigenvalues": Variable("eigenvalues of the Hessian of the MSE on the training points, smallest first"),
+    "parameters": Variable("weights and biases"),
 }
 
 DEFINITIONS = {
@@ -418,6 +415,7 @@ EXPERIMENT = Experiment(
     uses_images=False,
     settings=settings,
     measure=measure,
+    variables=VARIABLES,
     definitions=DEFINITIONS,
     claims=CLAIMS,
     figures=figures,

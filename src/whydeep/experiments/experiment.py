@@ -1,6 +1,6 @@
 """What an experiment is: a question, settings, a measurement, claims and figures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -44,6 +44,22 @@ class Setting(runs.Setting, Protocol):
 
 
 @dataclass(frozen=True)
+class Variable:
+    """A measured quantity, as it stands in the results: what it is, and its unit where it has one."""
+
+    meaning: str
+    unit: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.meaning} ({self.unit})" if self.unit else self.meaning
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Its attributes in a netCDF file, named by the CF conventions."""
+        return {"long_name": self.meaning} | ({"units": self.unit} if self.unit else {})
+
+
+@dataclass(frozen=True)
 class Table:
     """Numbers behind the figures; the first column names the row."""
 
@@ -80,6 +96,7 @@ class Experiment:
         settings: the design at a scale.
         measure: trains a population, one member per seed, and returns what was measured, with a dimension
             `seed`; the numbers are real (floats), so that a missing unit can be not-a-number.
+        variables: what each of them is, by its name in the results.
         definitions: term -> how it is defined here.
         claims: what is claimed about the results.
         figures, tables: made from the combined results of all settings.
@@ -92,11 +109,23 @@ class Experiment:
     uses_images: bool
     settings: Callable[[Plan], tuple[Setting, ...]]
     measure: Callable[[Any, tuple[int, ...], runs.Context], xr.Dataset]
-    definitions: dict[str, str]
+    variables: Mapping[str, Variable]
+    definitions: Mapping[str, str]
     claims: tuple[Claim, ...]
     figures: Callable[[xr.Dataset], tuple[Figure, ...]]
     tables: Callable[[xr.Dataset], tuple[Table, ...]]
     revision: int = 1
+
+    def describe(self) -> str:
+        """Write the question, the claims and the variables, for the console."""
+        lines = [self.title, self.question, "", "Claims:"]
+        for claim in self.claims:
+            lines.append(f"  {claim.id}  {claim.statement}")
+            lines += [f"       {test.statistic}: {test.rule}" for test in claim.tests]
+        width = max(map(len, self.variables))
+        lines += ["", f"Variables of results/{self.name}.nc:"]
+        lines += [f"  {name:<{width}}  {variable}" for name, variable in self.variables.items()]
+        return "\n".join(lines)
 
 
 def training_seconds(widths: Sequence[int], samples: int, steps: float) -> float:

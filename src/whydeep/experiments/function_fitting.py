@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 
 from whydeep.claims import Claim, Test, mean_interval
 from whydeep.data import sample, target_function
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
 from whydeep.experiments.results import count_text
 from whydeep.networks import MLP, parameter_count, widths_for_budget
 from whydeep.population import (
@@ -137,30 +137,33 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         "middle_loss": _mean_where(errors, np.abs(unseen) <= 5),
     }
     return xr.Dataset(
-        {name: ("seed", values, ATTRIBUTES[name]) for name, values in per_seed.items()}
+        {name: ("seed", values) for name, values in per_seed.items()}
         | {
-            "loss": (("seed", "iteration"), losses, ATTRIBUTES["loss"]),
-            "unseen_x": (("seed", "point"), unseen.astype(np.float32), {"long_name": "unseen x"}),
-            "unseen_y": (("seed", "point"), truth.astype(np.float32), {"long_name": "true value"}),
-            "predicted": (("seed", "point"), predicted.astype(np.float32), {"long_name": "predicted value"}),
+            "loss": (("seed", "iteration"), losses),
+            "unseen_x": (("seed", "point"), unseen.astype(np.float32)),
+            "unseen_y": (("seed", "point"), truth.astype(np.float32)),
+            "predicted": (("seed", "point"), predicted.astype(np.float32)),
         },
         coords={"seed": list(seeds), "iteration": np.arange(losses.shape[1])},
     )
 
 
-ATTRIBUTES = {
-    "parameters": {"long_name": "weights and biases"},
-    "iterations": {"long_name": "iterations trained"},
-    "converged": {"long_name": "1 if the loss converged before the cap, else 0"},
-    "diverged_at": {"long_name": "first iteration whose loss is not finite; not-a-number if none"},
-    "variance": {"long_name": "variance of the target on the training points"},
-    "final_loss": {"long_name": "MSE on the training points at the last iteration"},
-    "settled_at": {"long_name": "first iteration from which the MSE stays below 5 % of the variance"},
-    "unseen_loss": {"long_name": "MSE on unseen points"},
-    "unseen_r2": {"long_name": "R² on unseen points: 1 - MSE / variance of the truth"},
-    "end_loss": {"long_name": "MSE on unseen points with |x| > 8"},
-    "middle_loss": {"long_name": "MSE on unseen points with |x| <= 5"},
-    "loss": {"long_name": "MSE on the training points before each iteration"},
+VARIABLES = {
+    "parameters": Variable("weights and biases"),
+    "iterations": Variable("iterations trained"),
+    "converged": Variable("1 if the loss converged before the cap, else 0"),
+    "diverged_at": Variable("first iteration whose loss is not finite; not-a-number if none"),
+    "variance": Variable("variance of the target on the training points"),
+    "final_loss": Variable("MSE on the training points at the last iteration"),
+    "settled_at": Variable("first iteration from which the MSE stays below 5 % of the variance"),
+    "unseen_loss": Variable("MSE on unseen points"),
+    "unseen_r2": Variable("R² on unseen points: 1 - MSE / variance of the truth"),
+    "end_loss": Variable("MSE on unseen points with |x| > 8"),
+    "middle_loss": Variable("MSE on unseen points with |x| <= 5"),
+    "loss": Variable("MSE on the training points before each iteration"),
+    "unseen_x": Variable("unseen x, in ascending order"),
+    "unseen_y": Variable("true value at unseen x"),
+    "predicted": Variable("predicted value at unseen x"),
 }
 
 
@@ -461,6 +464,7 @@ EXPERIMENT = Experiment(
     uses_images=False,
     settings=settings,
     measure=measure,
+    variables=VARIABLES,
     definitions=DEFINITIONS,
     claims=CLAIMS,
     figures=figures,

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from whydeep.claims import Claim, Test, mean_interval
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import spike_alignment
 from whydeep.networks import MLP
@@ -92,10 +92,10 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     }
     diverged = training.diverged_at.cpu().numpy()
     return xr.Dataset(
-        {name: (dims, values.cpu().numpy(), ATTRIBUTES[name]) for name, (dims, values) in measured.items()}
+        {name: (dims, values.cpu().numpy()) for name, (dims, values) in measured.items()}
         | {
-            "parameters": ("seed", np.full(len(seeds), float(population.size)), ATTRIBUTES["parameters"]),
-            "diverged_at": ("seed", np.where(diverged < 0, np.nan, diverged), ATTRIBUTES["diverged_at"]),
+            "parameters": ("seed", np.full(len(seeds), float(population.size))),
+            "diverged_at": ("seed", np.where(diverged < 0, np.nan, diverged)),
         },
         coords={
             "seed": list(seeds),
@@ -105,12 +105,12 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     )
 
 
-ATTRIBUTES = {
-    "loss": {"long_name": "MSE on the training points before each iteration"},
-    "gradient_norm": {"long_name": "Euclidean norm of the gradient of the loss, all weights and biases"},
-    "layer_gradient_norm": {"long_name": "Euclidean norm of the gradient of the loss, one layer's weights and biases"},
-    "parameters": {"long_name": "weights and biases"},
-    "diverged_at": {"long_name": "first iteration whose loss is not finite; not-a-number if none"},
+VARIABLES = {
+    "loss": Variable("MSE on the training points before each iteration"),
+    "gradient_norm": Variable("Euclidean norm of the gradient of the loss, all weights and biases"),
+    "layer_gradient_norm": Variable("Euclidean norm of the gradient of the loss, one layer's weights and biases"),
+    "parameters": Variable("weights and biases"),
+    "diverged_at": Variable("first iteration whose loss is not finite; not-a-number if none"),
 }
 
 DEFINITIONS = {
@@ -252,6 +252,7 @@ EXPERIMENT = Experiment(
     uses_images=False,
     settings=settings,
     measure=measure,
+    variables=VARIABLES,
     definitions=DEFINITIONS,
     claims=CLAIMS,
     figures=figures,

@@ -13,8 +13,8 @@ from whydeep.claims import SHARE, Claim, Test, mean_interval
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
-    ATTRIBUTES,
     LOSS_DEFINITION,
+    VARIABLES,
     diverged_at,
     evaluate,
     evaluators,
@@ -129,8 +129,8 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         "diverged_at": diverged_at(training),
     }
     return xr.Dataset(
-        {name: (("seed", "epoch"), np.stack(values, axis=1), ATTRIBUTES[name]) for name, values in measured.items()}
-        | {name: ("seed", values, ATTRIBUTES[name]) for name, values in per_seed.items()},
+        {name: (("seed", "epoch"), np.stack(values, axis=1)) for name, values in measured.items()}
+        | {name: ("seed", values) for name, values in per_seed.items()},
         coords={"seed": list(seeds), "epoch": np.arange(1, setting.epochs + 1)},
     )
 
@@ -340,6 +340,7 @@ EXPERIMENT = Experiment(
     uses_images=True,
     settings=settings,
     measure=measure,
+    variables=VARIABLES,
     definitions=DEFINITIONS,
     claims=CLAIMS,
     figures=figures,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from whydeep.experiments.experiment import Plan, training_seconds
+from whydeep.experiments.experiment import Plan, Variable, training_seconds
 from whydeep.networks import MLP
 from whydeep.population import Adam, CrossEntropy, Evaluator, Population, Samples, Stream, Training
 from whydeep.population.optimizers import LearningRate
@@ -83,13 +83,13 @@ def diverged_at(training: Training) -> np.ndarray:
     return np.where(steps < 0, np.nan, steps)
 
 
-ATTRIBUTES = {
-    "train_loss": {"long_name": "cross entropy on all training images", "units": "nat"},
-    "train_accuracy": {"long_name": "share of training images classified right"},
-    "test_loss": {"long_name": "cross entropy on all test images", "units": "nat"},
-    "test_accuracy": {"long_name": "share of test images classified right"},
-    "parameters": {"long_name": "weights and biases"},
-    "diverged_at": {"long_name": "first step whose loss is not finite; not-a-number if none"},
+VARIABLES = {
+    "train_loss": Variable("cross entropy on all training images", "nat"),
+    "train_accuracy": Variable("share of training images classified right"),
+    "test_loss": Variable("cross entropy on all test images", "nat"),
+    "test_accuracy": Variable("share of test images classified right"),
+    "parameters": Variable("weights and biases"),
+    "diverged_at": Variable("first step whose loss is not finite; not-a-number if none"),
 }
 
 LOSS_DEFINITION = (

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from whydeep.claims import SHARE, Claim, Test, mean_interval
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
+from whydeep.experiments import image_training
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
-    ATTRIBUTES,
     LOSS_DEFINITION,
     both_splits,
     diverged_at,
@@ -130,14 +130,17 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         "parameters": np.full(n, float(training.population.size)),
         "diverged_at": np.fmin.reduce(diverged),  # the first of the three networks
     }
-    results = xr.Dataset(
-        {name: (("seed", "initialisation", "alpha"), values, ATTRIBUTES[name]) for name, values in curves.items()}
-        | {name: ("seed", values, ATTRIBUTES[name]) for name, values in per_seed.items()},
+    return xr.Dataset(
+        {name: (("seed", "initialisation", "alpha"), values) for name, values in curves.items()}
+        | {name: ("seed", values) for name, values in per_seed.items()},
         coords={"seed": list(seeds), "initialisation": list(INITIALISATIONS), "alpha": ALPHAS},
     )
-    results["train_loss"].attrs["long_name"] = f"cross entropy on {setting.evaluated_images:,} training images"
-    return results
 
+
+VARIABLES = image_training.VARIABLES | {
+    "train_loss": Variable("cross entropy on the training images that are evaluated", "nat"),
+    "train_accuracy": Variable("share of these training images classified right"),
+}
 
 DEFINITIONS = {
     "Line": "networks whose weights and biases are (1 - alpha) times those of the first, learning rate "
@@ -264,6 +267,7 @@ EXPERIMENT = Experiment(
     uses_images=True,
     settings=settings,
     measure=measure,
+    variables=VARIABLES,
     definitions=DEFINITIONS,
     claims=CLAIMS,
     figures=figures,

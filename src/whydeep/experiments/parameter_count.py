@@ -10,8 +10,8 @@ from whydeep.claims import SHARE, Claim, Test, mean_interval, rank_correlation
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
-    ATTRIBUTES,
     LOSS_DEFINITION,
+    VARIABLES,
     both_splits,
     diverged_at,
     evaluate,
@@ -108,9 +108,7 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         "parameters": np.full(len(seeds), float(training.population.size)),
         "diverged_at": diverged_at(training),
     }
-    return xr.Dataset(
-        {name: ("seed", values, ATTRIBUTES[name]) for name, values in measured.items()}, coords={"seed": list(seeds)}
-    )
+    return xr.Dataset({name: ("seed", values) for name, values in measured.items()}, coords={"seed": list(seeds)})
 
 
 DEFINITIONS = {
@@ -261,6 +259,7 @@ EXPERIMENT = Experiment(
     uses_images=True,
     settings=settings,
     measure=measure,
+    variables=VARIABLES,
     definitions=DEFINITIONS,
     claims=CLAIMS,
     figures=figures,

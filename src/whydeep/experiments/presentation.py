@@ -193,8 +193,18 @@ def _section(
         claims=tuple(_claim(one) for one in judgements if one.verdict != "not-run"),
         definitions=tuple(experiment.definitions.items()),
         data_file=folder.results(experiment.name).relative_to(folder.path).as_posix(),
+        variables=_variables(experiment, results),
         missing=f"Some units are missing: {missing}. Run the same command again to go on." if missing else "",
     )
+
+
+def _variables(experiment: Experiment, results: xr.Dataset) -> page.Table:
+    rows = tuple(
+        (name, ", ".join(map(str, results[name].dims)), str(variable))
+        for name, variable in experiment.variables.items()
+        if name in results
+    )
+    return page.Table(f"{experiment.name}: what was measured", ("variable", "dimensions", "meaning"), rows)
 
 
 def _sample(results: xr.Dataset) -> str:

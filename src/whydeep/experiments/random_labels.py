@@ -14,9 +14,9 @@ from torch import Tensor
 
 from whydeep.claims import SHARE, Claim, Test, mean_interval
 from whydeep.data import noisy_labels
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
+from whydeep.experiments import image_training
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
 from whydeep.experiments.image_training import (
-    ATTRIBUTES,
     LOSS_DEFINITION,
     diverged_at,
     evaluate,
@@ -156,20 +156,19 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         "classes": np.full(len(seeds), float(classes)),
         "diverged_at": diverged_at(training),
     }
-    attributes = ATTRIBUTES | OWN_ATTRIBUTES
     return xr.Dataset(
-        {name: (("seed", "epoch"), np.stack(values, axis=1), attributes[name]) for name, values in measured.items()}
-        | {name: ("seed", values, attributes[name]) for name, values in per_seed.items()},
+        {name: (("seed", "epoch"), np.stack(values, axis=1)) for name, values in measured.items()}
+        | {name: ("seed", values) for name, values in per_seed.items()},
         coords={"seed": list(seeds), "epoch": np.arange(1, setting.epochs + 1)},
     )
 
 
-OWN_ATTRIBUTES = {
-    "train_loss": {"long_name": "cross entropy on all training images with the labels of the epoch", "units": "nat"},
-    "train_accuracy": {"long_name": "share of training images whose largest output is at the label of the epoch"},
-    "random_test_loss": {"long_name": "cross entropy on all test images with random labels", "units": "nat"},
-    "random_test_accuracy": {"long_name": "share of test images whose largest output is at a random label"},
-    "classes": {"long_name": "number of classes"},
+VARIABLES = image_training.VARIABLES | {
+    "train_loss": Variable("cross entropy on all training images with the labels of the epoch", "nat"),
+    "train_accuracy": Variable("share of training images whose largest output is at the label of the epoch"),
+    "random_test_loss": Variable("cross entropy on all test images with random labels", "nat"),
+    "random_test_accuracy": Variable("share of test images whose largest output is at a random label"),
+    "classes": Variable("number of classes"),
 }
 
 DEFINITIONS = {
@@ -386,6 +385,7 @@ EXPERIMENT = Experiment(
     uses_images=True,
     settings=settings,
     measure=measure,
+    variables=VARIABLES,
     definitions=DEFINITIONS,
     claims=CLAIMS,
     figures=figures,

@@ -16,7 +16,7 @@ import torch
 
 from whydeep.data import Dataset, Source, locate, target_function
 from whydeep.errors import SettingError, near_names
-from whydeep.experiments import EXPERIMENTS
+from whydeep.experiments import EXPERIMENTS, find_experiment
 from whydeep.experiments.experiment import SCALES, Experiment, Plan, Scale, Setting
 from whydeep.experiments.presentation import draw_figures, write_report
 from whydeep.experiments.results import combine
@@ -49,8 +49,7 @@ class Request:
 
     def __post_init__(self) -> None:
         for name in self.experiments:
-            if name not in EXPERIMENTS:
-                raise SettingError(f"no experiment is called {name!r}: {near_names(name, EXPERIMENTS)}")
+            find_experiment(name)
         if self.scale not in SCALES:
             raise SettingError(f"no scale is called {self.scale!r}: {near_names(self.scale, SCALES)}")
         if self.seeds < 1:
@@ -227,6 +226,8 @@ def _write_results(
         return
     parts = [(cast(Setting, job.setting).coordinates, folder.load(job)) for job, known in there if known]
     results = combine(parts, seeds, [cast(Setting, job.setting).coordinates for job in jobs])
+    for name, variable in experiment.variables.items():
+        results[name].attrs.update(variable.attributes)
     results.attrs = {
         "format": FORMAT,
         "experiment": experiment.name,

@@ -12,8 +12,8 @@ import xarray as xr
 
 from whydeep.claims import Case, Claim, Judgement, OwnClaims, Test, judge, read_claims
 from whydeep.claims.own import one_line
-from whydeep.errors import RunError, SettingError, WhydeepError, near_names
-from whydeep.experiments import EXPERIMENTS
+from whydeep.errors import RunError, SettingError, WhydeepError
+from whydeep.experiments import EXPERIMENTS, find_experiment
 from whydeep.runs import RunFolder, write_atomically
 
 REPORT = "S. Khamkar (2023), the course report"
@@ -58,7 +58,8 @@ def find_own_claims(folder: RunFolder, path: Path | None) -> Own:
     if path is not None and path.suffix == ".toml":
         kept = []  # another file takes the place of the one that was kept
     try:
-        own = [one for file in (*kept, *given) for one in read_claims(file)]
+        variables = {name: experiment.variables for name, experiment in EXPERIMENTS.items()}
+        own = [one for file in (*kept, *given) for one in read_claims(file, variables)]
     except SettingError as error:
         advice = f" (kept from an earlier command: give another with --claims, or delete {kept[0]})" if kept else ""
         raise SettingError(f"{error}{advice}") from None
@@ -67,8 +68,7 @@ def find_own_claims(folder: RunFolder, path: Path | None) -> Own:
             raise SettingError(
                 f"a claim is called {claim.id!r}: an id has letters, digits, dots, dashes and underscores"
             )
-        if experiment not in EXPERIMENTS:
-            raise SettingError(f"no experiment is called {experiment!r}: {near_names(experiment, EXPERIMENTS)}")
+        find_experiment(experiment)
     ids = Counter(claim.id for claim in (*(claim for _, claim in own), *_built_in_claims()))
     twice = [name for name, count in ids.items() if count > 1]
     if twice:

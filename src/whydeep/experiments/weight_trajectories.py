@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from whydeep.claims import Claim, Test, mean_interval
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
     Landscape,
@@ -117,10 +117,7 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     for index, seed in enumerate(seeds):
         looked_at.append(_look(setting, seed, vectors[index], population, samples[index], context))
         context.progress(0.8 + 0.2 * (index + 1) / len(seeds))
-    results = xr.merge([trained, xr.concat(looked_at, "seed")], join="exact")
-    for name, text in ATTRIBUTES.items():
-        results[name].attrs["long_name"] = text
-    return results
+    return xr.merge([trained, xr.concat(looked_at, "seed")], join="exact")
 
 
 def _look(
@@ -181,20 +178,20 @@ def _axis(coordinates: np.ndarray, count: int) -> np.ndarray:
     return np.linspace(coordinates.min() - margin, coordinates.max() + margin, count)
 
 
-ATTRIBUTES = {
-    "weights": "weights and biases at each snapshot, layer by layer",
-    "loss": "MSE on the training points at each snapshot",
-    "parameters": "weights and biases",
-    "iteration_of_snapshot": "iteration before whose update the snapshot is taken",
-    "coordinates": "coordinates along the first two principal components",
-    "explained": "share of the variance that each principal component explains",
-    "directness": "net displacement / path length",
-    "null_directness": f"the same, mean of {WALKS} random walks with steps of the same lengths",
-    "surface": "MSE on the plane of the first two components of all weights, biases at their mean",
-    "surface_first": "coordinate along the first component",
-    "surface_second": "coordinate along the second component",
-    "plane_loss": "MSE where the path is drawn on the plane",
-    "off_plane": "distance from the plane / distance from the mean, of each snapshot's weights and biases",
+VARIABLES = {
+    "weights": Variable("weights and biases at each snapshot, layer by layer"),
+    "loss": Variable("MSE on the training points at each snapshot"),
+    "parameters": Variable("weights and biases"),
+    "iteration_of_snapshot": Variable("iteration before whose update the snapshot is taken"),
+    "coordinates": Variable("coordinates along the first two principal components"),
+    "explained": Variable("share of the variance that each principal component explains"),
+    "directness": Variable("net displacement / path length"),
+    "null_directness": Variable(f"the same, mean of {WALKS} random walks with steps of the same lengths"),
+    "surface": Variable("MSE on the plane of the first two components of all weights, biases at their mean"),
+    "surface_first": Variable("coordinate along the first component"),
+    "surface_second": Variable("coordinate along the second component"),
+    "plane_loss": Variable("MSE where the path is drawn on the plane"),
+    "off_plane": Variable("distance from the plane / distance from the mean, of each snapshot's weights and biases"),
 }
 
 DEFINITIONS = {
@@ -398,6 +395,7 @@ EXPERIMENT = Experiment(
     uses_images=False,
     settings=settings,
     measure=measure,
+    variables=VARIABLES,
     definitions=DEFINITIONS,
     claims=CLAIMS,
     figures=figures,

@@ -68,7 +68,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Section:
-    """One experiment; `name` is its anchor, `data_file` is relative to the report, `missing` is a warning."""
+    """One experiment; `name` is its anchor, `missing` is a warning.
+
+    `data_file` is relative to the report, and `variables` says what the file holds.
+    """
 
     name: str
     title: str
@@ -80,6 +83,7 @@ class Section:
     claims: tuple[Claim, ...]
     definitions: tuple[tuple[str, str], ...]
     data_file: str
+    variables: Table
     missing: str = ""
 
 
