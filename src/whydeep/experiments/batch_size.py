@@ -8,19 +8,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import NullLocator
 
-from whydeep.claims import SHARE, Claim, Test, mean_interval, rank_correlation
+from whydeep.claims import Claim, Test, mean_interval, rank_correlation
 from whydeep.experiments import image_training
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
     LOSS_DEFINITION,
-    diverged_at,
+    ImageSetting,
     evaluate,
     evaluators,
     image_counts,
+    interval_cells,
     load_samples,
+    size_and_divergence,
     start_training,
-    training_and_evaluation_seconds,
+    train,
 )
 from whydeep.instruments import Landscape, input_sensitivity, sharpness
 from whydeep.population import CrossEntropy, Samples, Stream
@@ -56,17 +58,11 @@ TEST_IMAGES = {"smoke": 300, "quick": 10_000, "full": 10_000}
 SHARPNESS_IMAGES = {"smoke": 200, "quick": 2000, "full": 10_000}
 
 
-@dataclass(frozen=True)
-class Setting:
+@dataclass(frozen=True, kw_only=True)
+class Setting(ImageSetting):
     """One network, trained in batches of one size."""
 
-    batch_size: int
-    widths: tuple[int, ...]
-    epochs: int
-    train_images: int
-    test_images: int
     sharpness_images: int
-    learning_rate: float = 1e-3
 
     @property
     def name(self) -> str:
@@ -81,8 +77,7 @@ class Setting:
     @property
     def cost(self) -> float:
         """Predicted seconds for one seed on one core."""
-        training = training_and_evaluation_seconds(self.widths, self.batch_size, self.train_images, self.epochs)
-        return training + 2.5e-4 * self.sharpness_images
+        return self.seconds() + 2.5e-4 * self.sharpness_images
 
 
 def settings(plan: Plan) -> tuple[Setting, ...]:
@@ -110,22 +105,15 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     samples = load_samples(context, setting.train_images, setting.test_images)
     training = start_training(
         context,
-        setting.widths,
+        setting,
         samples["train"],
         inits=[Stream(context.root_seed, NAME, "", seed, "init") for seed in seeds],  # shared by the sizes
         orders=[Stream(context.root_seed, NAME, "", seed, "order") for seed in seeds],
-        batch_size=setting.batch_size,
-        learning_rate=setting.learning_rate,
     )
-    for epoch in range(1, setting.epochs + 1):
-        training.run_epoch()
-        context.progress(0.8 * epoch / setting.epochs)
-    measured = evaluate(evaluators(training.population, samples)) | {
-        "parameters": np.full(len(seeds), float(training.population.size)),
-        "diverged_at": diverged_at(training),
-    }
-    train = samples["train"]
-    part = Samples(train.inputs[: setting.sharpness_images], train.targets[: setting.sharpness_images])
+    train(training, setting.epochs, lambda share: context.progress(0.8 * share))
+    measured = evaluate(evaluators(training.population, samples)) | size_and_divergence(training)
+    inputs, labels = samples["train"].inputs, samples["train"].targets
+    part = Samples(inputs[: setting.sharpness_images], labels[: setting.sharpness_images])
     test_landscape = Landscape(training.population, samples["test"], CrossEntropy())
     train_landscape = Landscape(training.population, part, CrossEntropy())
     looked_at = []
@@ -351,10 +339,7 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
         rows.append(
             (
                 f"{size:,}",
-                str(mean_interval(one.train_loss, log=True)),
-                str(mean_interval(one.test_loss, log=True)),
-                str(mean_interval(one.train_accuracy, limits=SHARE)),
-                str(mean_interval(one.test_accuracy, limits=SHARE)),
+                *interval_cells(one, "train_loss", "test_loss", "train_accuracy", "test_accuracy"),
                 str(mean_interval(one.sensitivity, log=True)),
                 str(mean_interval(one.jacobian_norm, log=True)),
             )

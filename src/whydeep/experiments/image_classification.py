@@ -15,13 +15,14 @@ from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
     LOSS_DEFINITION,
     VARIABLES,
-    diverged_at,
+    ImageSetting,
     evaluate,
     evaluators,
     image_counts,
+    interval_cells,
     load_samples,
+    size_and_divergence,
     start_training,
-    training_and_evaluation_seconds,
 )
 from whydeep.experiments.results import count_text
 from whydeep.networks import parameter_count, widths_for_budget
@@ -45,17 +46,11 @@ TEST_IMAGES = {"smoke": 1000, "quick": 10_000, "full": 10_000}
 LAST_EPOCHS = 10
 
 
-@dataclass(frozen=True)
-class Setting:
+@dataclass(frozen=True, kw_only=True)
+class Setting(ImageSetting):
     """One network on one data set."""
 
     network: str
-    widths: tuple[int, ...]
-    epochs: int
-    train_images: int
-    test_images: int
-    batch_size: int = 50
-    learning_rate: float = 1e-3
 
     @property
     def name(self) -> str:
@@ -70,9 +65,7 @@ class Setting:
     @property
     def cost(self) -> float:
         """Predicted seconds for one seed on one core."""
-        return training_and_evaluation_seconds(
-            self.widths, self.batch_size, self.train_images, self.epochs, self.train_images + self.test_images
-        )
+        return self.seconds(evaluated_images=self.train_images + self.test_images)
 
 
 def settings(plan: Plan) -> tuple[Setting, ...]:
@@ -110,12 +103,10 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     orders = [Stream(context.root_seed, NAME, "", seed, "order") for seed in seeds]  # shared by networks
     training = start_training(
         context,
-        setting.widths,
+        setting,
         samples["train"],
         inits=inits,
         orders=orders,
-        batch_size=setting.batch_size,
-        learning_rate=setting.learning_rate,
     )
     whole_sets = evaluators(training.population, samples)
     measured: dict[str, list[np.ndarray]] = defaultdict(list)
@@ -124,13 +115,9 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         for name, values in evaluate(whole_sets).items():
             measured[name].append(values)
         context.progress(epoch / setting.epochs)
-    per_seed = {
-        "parameters": np.full(len(seeds), float(training.population.size)),
-        "diverged_at": diverged_at(training),
-    }
     return xr.Dataset(
         {name: (("seed", "epoch"), np.stack(values, axis=1)) for name, values in measured.items()}
-        | {name: ("seed", values) for name, values in per_seed.items()},
+        | {name: ("seed", values) for name, values in size_and_divergence(training).items()},
         coords={"seed": list(seeds), "epoch": np.arange(1, setting.epochs + 1)},
     )
 
@@ -309,10 +296,7 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
         (
             network,
             count_text(one.parameters),
-            str(mean_interval(one.train_loss, log=True)),
-            str(mean_interval(one.test_loss, log=True)),
-            str(mean_interval(one.train_accuracy, limits=SHARE)),
-            str(mean_interval(one.test_accuracy, limits=SHARE)),
+            *interval_cells(one, "train_loss", "test_loss", "train_accuracy", "test_accuracy"),
             str(
                 mean_interval(
                     _last(results.sel(network=network).test_accuracy).mean("epoch", skipna=False), limits=SHARE

@@ -1,15 +1,39 @@
 """Training on labelled images, and evaluation on both splits: what E2 and E6 to E9 share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
+from whydeep.claims import SHARE, Interval, mean_interval
 from whydeep.experiments.experiment import Plan, Variable, training_seconds
 from whydeep.networks import MLP
 from whydeep.population import Adam, CrossEntropy, Evaluator, Population, Samples, Stream, Training
 from whydeep.population.optimizers import LearningRate
 from whydeep.runs import Context
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSetting:
+    """One network, what it is trained on and for how long; experiments add what tells their settings apart."""
+
+    widths: tuple[int, ...]
+    epochs: int
+    train_images: int
+    test_images: int
+    batch_size: int
+    learning_rate: float = 1e-3
+
+    def seconds(self, evaluated_images: int = 0) -> float:
+        """Predict the seconds of one seed on one core, with an evaluation on so many images after each epoch."""
+        epoch = training_seconds(self.widths, self.batch_size, self.train_images / self.batch_size)
+        return self.epochs * (epoch + evaluation_seconds(self.widths, evaluated_images))
+
+
+def evaluation_seconds(widths: Sequence[int], images: int) -> float:
+    """Predict the seconds of one evaluation of a network on so many images, on one core."""
+    return training_seconds(widths, 1000, images / 1000) / 3
 
 
 def image_counts(plan: Plan, train: Mapping[str, int], test: Mapping[str, int]) -> tuple[int, int]:
@@ -28,31 +52,32 @@ def load_samples(context: Context, train_images: int, test_images: int) -> dict[
 
 def start_training(
     context: Context,
-    widths: Sequence[int],
+    setting: ImageSetting,
     samples: Samples,
     *,
     inits: Sequence[Stream],
     orders: Sequence[Stream],
-    batch_size: int,
-    learning_rate: LearningRate = 1e-3,
+    learning_rate: LearningRate | None = None,
 ) -> Training:
-    """Begin to train one network per stream with Adam on cross entropy, in mini batches."""
+    """Begin to train one network per stream with Adam on cross entropy, in mini batches.
+
+    `learning_rate` takes the place of the setting's where members differ.
+    """
     return Training(
-        Population.initialise(lambda: MLP(widths), inits, device=context.device),
+        Population.initialise(lambda: MLP(setting.widths), inits, device=context.device),
         samples,
         objective=CrossEntropy(),
-        optimizer=Adam(learning_rate),
-        batch_size=batch_size,
+        optimizer=Adam(setting.learning_rate if learning_rate is None else learning_rate),
+        batch_size=setting.batch_size,
         orders=orders,
     )
 
 
-def training_and_evaluation_seconds(
-    widths: Sequence[int], batch_size: int, images: int, epochs: int, evaluated_images: int = 0
-) -> float:
-    """Predict the seconds of some epochs on one core, with an evaluation on so many images after each."""
-    trained = training_seconds(widths, batch_size, images / batch_size)
-    return epochs * (trained + training_seconds(widths, 1000, evaluated_images / 1000) / 3)
+def train(training: Training, epochs: int, progress: Callable[[float], None]) -> None:
+    """Train for so many epochs, and tell the share that is done after each."""
+    for epoch in range(1, epochs + 1):
+        training.run_epoch()
+        progress(epoch / epochs)
 
 
 def evaluators(population: Population, samples: Mapping[str, Samples]) -> dict[str, Evaluator]:
@@ -77,10 +102,24 @@ def both_splits(results: xr.Dataset, quantity: str) -> xr.DataArray:
     return xr.concat([results[f"train_{quantity}"], results[f"test_{quantity}"]], dim=labels)
 
 
-def diverged_at(training: Training) -> np.ndarray:
-    """First step whose loss is not finite [member]; not-a-number where there is none."""
+def size_and_divergence(training: Training) -> dict[str, np.ndarray]:
+    """Number of parameters, and first step whose loss is not finite (not-a-number if none), [member] each."""
     steps = training.diverged_at.cpu().numpy()
-    return np.where(steps < 0, np.nan, steps)
+    return {
+        "parameters": np.full(len(steps), float(training.population.size)),
+        "diverged_at": np.where(steps < 0, np.nan, steps),
+    }
+
+
+def interval_cells(results: xr.Dataset, *names: str) -> tuple[str, ...]:
+    """Means over seeds with their intervals, for a table: of losses on the logarithm, of accuracies as shares."""
+
+    def interval(name: str) -> Interval:
+        if name.endswith("loss"):
+            return mean_interval(results[name], log=True)
+        return mean_interval(results[name], limits=SHARE)
+
+    return tuple(str(interval(name)) for name in names)
 
 
 VARIABLES = {

@@ -10,18 +10,20 @@ from matplotlib.figure import Figure as MatplotlibFigure
 
 from whydeep.claims import SHARE, Claim, Test, mean_interval
 from whydeep.experiments import image_training
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
     LOSS_DEFINITION,
+    ImageSetting,
     both_splits,
-    diverged_at,
     evaluate,
+    evaluation_seconds,
     evaluators,
     image_counts,
     load_samples,
+    size_and_divergence,
     start_training,
-    training_and_evaluation_seconds,
+    train,
 )
 from whydeep.instruments import interpolate, loss_barrier
 from whydeep.population import Stream
@@ -35,7 +37,7 @@ NAME = "interpolation"
 # Design
 
 HIDDEN = (30,)  # for images of 28 x 28 in ten classes: 23,860 parameters
-LEARNING_RATES = (0.001, 0.01)
+LEARNING_RATE, SECOND_LEARNING_RATE = 0.001, 0.01
 INITIALISATIONS = ("different", "shared")
 ALPHAS = np.round(np.linspace(-1, 2, 61), 2)
 EPOCHS = {"smoke": 1, "quick": 3, "full": 10}
@@ -45,17 +47,12 @@ EVALUATED_IMAGES = {"smoke": 500, "quick": 10_000, "full": 60_000}
 """Training images on which the networks of the line are evaluated."""
 
 
-@dataclass(frozen=True)
-class Setting:
+@dataclass(frozen=True, kw_only=True)
+class Setting(ImageSetting):
     """Two networks that differ in their learning rate, from different and from the same initial weights."""
 
-    widths: tuple[int, ...]
-    learning_rates: tuple[float, float]
-    epochs: int
-    train_images: int
-    test_images: int
+    second_learning_rate: float
     evaluated_images: int
-    batch_size: int
 
     @property
     def name(self) -> str:
@@ -70,9 +67,8 @@ class Setting:
     @property
     def cost(self) -> float:
         """Predicted seconds for one seed on one core."""
-        evaluated = len(INITIALISATIONS) * len(ALPHAS) * (self.evaluated_images + self.test_images) / 1000
-        training = training_and_evaluation_seconds(self.widths, self.batch_size, self.train_images, self.epochs)
-        return 3 * training + training_seconds(self.widths, 1000, evaluated) / 3
+        line = len(INITIALISATIONS) * len(ALPHAS) * (self.evaluated_images + self.test_images)
+        return 3 * self.seconds() + evaluation_seconds(self.widths, line)
 
 
 def settings(plan: Plan) -> tuple[Setting, ...]:
@@ -81,7 +77,8 @@ def settings(plan: Plan) -> tuple[Setting, ...]:
     return (
         Setting(
             widths=(plan.features, *HIDDEN, plan.classes),
-            learning_rates=LEARNING_RATES,
+            learning_rate=LEARNING_RATE,
+            second_learning_rate=SECOND_LEARNING_RATE,
             epochs=EPOCHS[plan.scale],
             train_images=train_images,
             test_images=test_images,
@@ -102,19 +99,16 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     def streams(network: str, purpose: Purpose) -> list[Stream]:
         return [Stream(context.root_seed, NAME, network, seed, purpose) for seed in seeds]
 
-    n, (first_rate, second_rate) = len(seeds), setting.learning_rates
+    n = len(seeds)
     training = start_training(
         context,
-        setting.widths,
+        setting,
         samples["train"],
         inits=[*streams("first", "init"), *streams("second", "init"), *streams("first", "init")],
         orders=[*streams("first", "order"), *streams("second", "order"), *streams("second", "order")],
-        batch_size=setting.batch_size,
-        learning_rate=[first_rate] * n + [second_rate] * 2 * n,
+        learning_rate=[setting.learning_rate] * n + [setting.second_learning_rate] * 2 * n,
     )
-    for epoch in range(1, setting.epochs + 1):
-        training.run_epoch()
-        context.progress(0.7 * epoch / setting.epochs)
+    train(training, setting.epochs, lambda share: context.progress(0.7 * share))
     networks = training.population.select(range(n)), training.population.select(range(n, 3 * n))
     evaluated = load_samples(context, setting.evaluated_images, setting.test_images)
     lines = []
@@ -125,11 +119,8 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         lines.append({name: values.reshape(n, len(ALPHAS)) for name, values in measured.items()})
         context.progress(0.7 + 0.3 * (number + 1) / len(INITIALISATIONS))
     curves = {name: np.stack([one[name] for one in lines], axis=1) for name in lines[0]}
-    diverged = diverged_at(training).reshape(3, n)
-    per_seed = {
-        "parameters": np.full(n, float(training.population.size)),
-        "diverged_at": np.fmin.reduce(diverged),  # the first of the three networks
-    }
+    # The first of the three networks that diverges counts; they are of one size.
+    per_seed = {name: np.fmin.reduce(values.reshape(3, n)) for name, values in size_and_divergence(training).items()}
     return xr.Dataset(
         {name: (("seed", "initialisation", "alpha"), values) for name, values in curves.items()}
         | {name: ("seed", values) for name, values in per_seed.items()},
@@ -144,7 +135,7 @@ VARIABLES = image_training.VARIABLES | {
 
 DEFINITIONS = {
     "Line": "networks whose weights and biases are (1 - alpha) times those of the first, learning rate "
-    f"{LEARNING_RATES[0]}, plus alpha times those of the second, learning rate {LEARNING_RATES[1]}.",
+    f"{LEARNING_RATE}, plus alpha times those of the second, learning rate {SECOND_LEARNING_RATE}.",
     "Initialisation": "different: the two networks start from weights of their own. Shared: from the same weights. "
     "Each sees the images in an order of its own.",
     "Loss": LOSS_DEFINITION,

@@ -6,20 +6,22 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from whydeep.claims import SHARE, Claim, Test, mean_interval, rank_correlation
+from whydeep.claims import Claim, Test, mean_interval, rank_correlation
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
     LOSS_DEFINITION,
     VARIABLES,
+    ImageSetting,
     both_splits,
-    diverged_at,
     evaluate,
     evaluators,
     image_counts,
+    interval_cells,
     load_samples,
+    size_and_divergence,
     start_training,
-    training_and_evaluation_seconds,
+    train,
 )
 from whydeep.experiments.results import count_text
 from whydeep.population import Stream
@@ -41,17 +43,11 @@ TRAIN_IMAGES = {"smoke": 500, "quick": 10_000, "full": 60_000}
 TEST_IMAGES = {"smoke": 1000, "quick": 10_000, "full": 10_000}
 
 
-@dataclass(frozen=True)
-class Setting:
+@dataclass(frozen=True, kw_only=True)
+class Setting(ImageSetting):
     """One network with two hidden layers."""
 
     hidden: str
-    widths: tuple[int, ...]
-    epochs: int
-    train_images: int
-    test_images: int
-    batch_size: int
-    learning_rate: float = 1e-3
 
     @property
     def name(self) -> str:
@@ -66,7 +62,7 @@ class Setting:
     @property
     def cost(self) -> float:
         """Predicted seconds for one seed on one core."""
-        return training_and_evaluation_seconds(self.widths, self.batch_size, self.train_images, self.epochs)
+        return self.seconds()
 
 
 def settings(plan: Plan) -> tuple[Setting, ...]:
@@ -94,20 +90,13 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     samples = load_samples(context, setting.train_images, setting.test_images)
     training = start_training(
         context,
-        setting.widths,
+        setting,
         samples["train"],
         inits=[Stream(context.root_seed, NAME, setting.name, seed, "init") for seed in seeds],
         orders=[Stream(context.root_seed, NAME, "", seed, "order") for seed in seeds],  # shared by networks
-        batch_size=setting.batch_size,
-        learning_rate=setting.learning_rate,
     )
-    for epoch in range(1, setting.epochs + 1):
-        training.run_epoch()
-        context.progress(epoch / setting.epochs)
-    measured = evaluate(evaluators(training.population, samples)) | {
-        "parameters": np.full(len(seeds), float(training.population.size)),
-        "diverged_at": diverged_at(training),
-    }
+    train(training, setting.epochs, context.progress)
+    measured = evaluate(evaluators(training.population, samples)) | size_and_divergence(training)
     return xr.Dataset({name: ("seed", values) for name, values in measured.items()}, coords={"seed": list(seeds)})
 
 
@@ -235,10 +224,7 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
         (
             hidden,
             count_text(one.parameters),
-            str(mean_interval(one.train_loss, log=True)),
-            str(mean_interval(one.test_loss, log=True)),
-            str(mean_interval(one.train_accuracy, limits=SHARE)),
-            str(mean_interval(one.test_accuracy, limits=SHARE)),
+            *interval_cells(one, "train_loss", "test_loss", "train_accuracy", "test_accuracy"),
             str(mean_interval(one.train_accuracy - one.test_accuracy)),
         )
         for hidden in results.hidden.values.tolist()

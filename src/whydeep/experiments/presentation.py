@@ -166,7 +166,7 @@ def _section(
     folder: RunFolder, experiment: Experiment, results: xr.Dataset, judgements: Sequence[Judgement]
 ) -> page.Section:
     missing = results.attrs["missing"]
-    sentence, settings = _settings(experiment.title, json.loads(results.attrs["settings"]))
+    sentence, settings = _settings(experiment.title, json.loads(results.attrs["settings"]), results)
     shown = [
         page.Figure(
             figure.name,
@@ -290,9 +290,9 @@ METHODS = (
 )
 
 
-def _settings(title: str, settings: Sequence[Mapping[str, Any]]) -> tuple[str, page.Table]:
-    """Return what all settings share, as a sentence, and a table of what tells them apart."""
-    columns = list(settings[0])
+def _settings(title: str, settings: Sequence[Mapping[str, Any]], results: xr.Dataset) -> tuple[str, page.Table]:
+    """Return what all settings share, as a sentence, and a table of what tells them apart, coordinates first."""
+    columns = sorted(settings[0], key=lambda name: name not in results.dims)
     differing = [name for name in columns if any(one[name] != settings[0][name] for one in settings)]
     if "widths" in columns and "widths" not in differing:
         differing.append("widths")  # the networks are always shown, with their parameters
@@ -308,9 +308,15 @@ def _settings(title: str, settings: Sequence[Mapping[str, Any]]) -> tuple[str, p
         f"{title.split('.')[0]}: what was trained",
         tuple(header),
         tuple(tuple(row) for row in rows),
-        numeric=tuple(range(2, len(header))),
+        numeric=tuple(
+            column for column, cells in enumerate(zip(*rows, strict=True)) if column and all(map(_is_number, cells))
+        ),
     )
     return sentence, table
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "", 1).isdecimal()
 
 
 def _words(name: str) -> str:

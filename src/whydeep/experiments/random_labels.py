@@ -12,19 +12,20 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from whydeep.claims import SHARE, Claim, Test, mean_interval
+from whydeep.claims import Claim, Test
 from whydeep.data import noisy_labels
 from whydeep.experiments import image_training
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
 from whydeep.experiments.image_training import (
     LOSS_DEFINITION,
-    diverged_at,
+    ImageSetting,
     evaluate,
     evaluators,
     image_counts,
+    interval_cells,
     load_samples,
+    size_and_divergence,
     start_training,
-    training_and_evaluation_seconds,
 )
 from whydeep.experiments.results import count_text
 from whydeep.population import Samples, Stream
@@ -62,18 +63,12 @@ TEST_IMAGES = {"smoke": 1000, "quick": 10_000, "full": 10_000}
 WIDE_TEST_IMAGES = {"smoke": 100, "quick": 1000, "full": 2000}
 
 
-@dataclass(frozen=True)
-class Setting:
+@dataclass(frozen=True, kw_only=True)
+class Setting(ImageSetting):
     """One network on images whose labels are random classes."""
 
     training: str
-    widths: tuple[int, ...]
     labels: str  # drawn "once", or for "every epoch"
-    epochs: int
-    train_images: int
-    test_images: int
-    batch_size: int
-    learning_rate: float = 1e-3
 
     @property
     def name(self) -> str:
@@ -88,8 +83,7 @@ class Setting:
     @property
     def cost(self) -> float:
         """Predicted seconds for one seed on one core."""
-        evaluated = self.train_images + 2 * self.test_images
-        return training_and_evaluation_seconds(self.widths, self.batch_size, self.train_images, self.epochs, evaluated)
+        return self.seconds(evaluated_images=self.train_images + 2 * self.test_images)
 
 
 def settings(plan: Plan) -> tuple[Setting, ...]:
@@ -133,12 +127,10 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     test, random_test = samples["test"], draw(samples["test"].targets, 1)
     training = start_training(
         context,
-        setting.widths,
+        setting,
         train,
         inits=[Stream(context.root_seed, NAME, str(setting.widths), seed, "init") for seed in seeds],
         orders=[Stream(context.root_seed, NAME, "", seed, "order") for seed in seeds],
-        batch_size=setting.batch_size,
-        learning_rate=setting.learning_rate,
     )
     tests = {"test": test, "random_test": Samples(test.inputs, random_test, own_targets=True)}
     whole_sets = evaluators(training.population, {"train": training.samples, **tests})
@@ -151,11 +143,7 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         for name, values in evaluate(whole_sets).items():
             measured[name].append(values)
         context.progress(epoch / setting.epochs)
-    per_seed = {
-        "parameters": np.full(len(seeds), float(training.population.size)),
-        "classes": np.full(len(seeds), float(classes)),
-        "diverged_at": diverged_at(training),
-    }
+    per_seed = size_and_divergence(training) | {"classes": np.full(len(seeds), float(classes))}
     return xr.Dataset(
         {name: (("seed", "epoch"), np.stack(values, axis=1)) for name, values in measured.items()}
         | {name: ("seed", values) for name, values in per_seed.items()},
@@ -363,9 +351,7 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
                 training,
                 count_text(one.parameters),
                 str(one.sizes["epoch"]),
-                *(str(mean_interval(_final(one[loss]), log=True)) for loss in losses),
-                str(mean_interval(_final(one.train_accuracy), limits=SHARE)),
-                str(mean_interval(_final(one.test_accuracy), limits=SHARE)),
+                *interval_cells(one.isel(epoch=-1), *losses, "train_accuracy", "test_accuracy"),
             )
         )
     header = (
