@@ -415,6 +415,14 @@ def test_wrong_settings_are_named():
     population = Population.initialise(lambda: MLP((13, 9, 4)), streams("init", 2))
     common = {"objective": CrossEntropy(), "optimizer": Adam()}
     samples = classification()
+    for arguments, message in (
+        ({"samples": (samples.inputs, samples.targets)}, r"samples must be Samples\(inputs, targets\) .*, not tuple"),
+        ({"objective": torch.nn.CrossEntropyLoss()}, "objective must be such as CrossEntropy.*, not CrossEntropyLoss"),
+        ({"objective": CrossEntropy}, "objective must be .*, not CrossEntropy"),
+        ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, r"optimizer must be such as Adam\(learning_rate\)"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            Training(**({"population": population, "samples": samples} | common | arguments))
     with pytest.raises(SettingError, match="one stream for each of 2 members"):
         Training(population, samples, batch_size=5, **common)
     with pytest.raises(SettingError, match="batches of 71 cannot be drawn from 70 samples"):

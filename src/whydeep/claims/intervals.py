@@ -80,14 +80,17 @@ def mean_interval(
     >>> print(interval, interval.n)
     2.0 [-0.5, 4.5] 3
     """
-    low, estimate, high = interval_band(np.asarray(values, dtype=float)[:, None], log=log, level=level)
-    n = int(np.count_nonzero(~np.isnan(np.asarray(values, dtype=float))))
-    cut = [float(np.clip(end[0], *limits)) for end in (low, high)]
-    return Interval(float(estimate[0]), cut[0], cut[1], n, level)
+    given = np.asarray(values, dtype=float)
+    low, estimate, high = (float(end[0]) for end in interval_band(given[:, None], log=log, level=level, limits=limits))
+    return Interval(estimate, low, high, int(np.count_nonzero(~np.isnan(given))), level)
 
 
 def interval_band(
-    values: ArrayLike, *, log: bool = False, level: float = LEVEL
+    values: ArrayLike,
+    *,
+    log: bool = False,
+    level: float = LEVEL,
+    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Low end, estimate and high end of `mean_interval` for every column of values [seed, point]."""
     given = np.asarray(values, dtype=float)
@@ -106,4 +109,4 @@ def interval_band(
     low, estimate, high = (np.exp(end) for end in ends) if log else ends
     equal = (most == least) & np.isfinite(estimate)  # whose mean need not be that value to the last bit
     low, high = (np.where(equal & (n > 1), most, end) for end in (low, high))
-    return low, np.where(equal, most, estimate), high
+    return np.clip(low, *limits), np.where(equal, most, estimate), np.clip(high, *limits)

@@ -284,7 +284,9 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
 
 def _draw(axes: Axes, values: xr.DataArray, label: str, colour: str, line: LineStyle, *, log: bool) -> None:
     sizes, curves = values.batch_size.values, values.transpose("seed", "batch_size").values
-    draw_band(axes, sizes, curves, label=label, colour=colour, line=line, log=log, markers=True, seeds=True)
+    draw_band(
+        axes, sizes, curves, label=label, colour=colour, line=line, log=log, share=not log, markers=True, seeds=True
+    )
     axes.set(xscale="log", xlabel="batch size")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
     axes.xaxis.set_minor_locator(NullLocator())

@@ -259,6 +259,7 @@ def _draw_curves(axes: Axes, results: xr.Dataset, variable: str, *, log: bool) -
             colour=NETWORK_COLOURS[network],
             line=NETWORK_LINES[network],
             log=log,
+            share=not log,
             markers=len(epochs) < 5,
         )
     axes.set_xlabel("epoch")

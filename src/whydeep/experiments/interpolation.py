@@ -217,9 +217,10 @@ def _draw(results: xr.Dataset) -> MatplotlibFigure:
 
 
 def _draw_line(axes: Axes, results: xr.Dataset, quantity: str) -> None:
+    log = quantity == "loss"
     for split, (label, colour, line) in SPLIT_STYLES.items():
         values = results[f"{split}_{quantity}"].transpose("seed", "alpha").values
-        draw_band(axes, ALPHAS, values, label=label, colour=colour, line=line, log=quantity == "loss")
+        draw_band(axes, ALPHAS, values, label=label, colour=colour, line=line, log=log, share=not log)
     for end in (0, 1):
         axes.axvline(end, color=GREY, linewidth=1, linestyle="--")
 

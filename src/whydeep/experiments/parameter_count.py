@@ -200,7 +200,18 @@ def _draw(results: xr.Dataset, quantity: str) -> MatplotlibFigure:
     axes = figure.subplots()
     for split, (label, colour, line) in SPLIT_STYLES.items():
         values = results[f"{split}_{quantity}"].transpose("seed", "hidden").values
-        draw_band(axes, parameters, values, label=label, colour=colour, line=line, log=log, markers=True, seeds=True)
+        draw_band(
+            axes,
+            parameters,
+            values,
+            label=label,
+            colour=colour,
+            line=line,
+            log=log,
+            share=not log,
+            markers=True,
+            seeds=True,
+        )
     frame(axes, both_splits(results, quantity), log=log)
     axes.set(
         xscale="log",

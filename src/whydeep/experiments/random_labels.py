@@ -318,6 +318,7 @@ def _draw(axes: Axes, values: xr.DataArray, label: str, colour: str, line: LineS
         colour=colour,
         line=line,
         log=log,
+        share=not log,
         markers=values.sizes["epoch"] < 5,
     )
     axes.set_xlabel("epoch")

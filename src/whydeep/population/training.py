@@ -47,7 +47,8 @@ class Training:
             changes no other.
 
     Raises:
-        SettingError: numbers of members, samples or features that do not fit together.
+        SettingError: numbers of members, samples or features that do not fit together, or an argument of another kind,
+            such as a loss or an optimizer of `torch`.
     """
 
     def __init__(
@@ -61,6 +62,15 @@ class Training:
         orders: Sequence[Stream] | None = None,
         engine: EngineName = "auto",
     ):
+        for name, given, attribute, accepted in (
+            ("population", population, "flat", "a Population"),
+            ("samples", samples, "own_inputs", "Samples(inputs, targets)"),
+            ("objective", objective, "losses", "such as CrossEntropy() or MeanSquaredError()"),
+            ("optimizer", optimizer, "start", "such as Adam(learning_rate) or SGD(learning_rate)"),
+        ):
+            if not hasattr(given, attribute) or isinstance(given, type):
+                found = given.__name__ if isinstance(given, type) else type(given).__name__
+                raise SettingError(f"{name} must be {accepted} of whydeep.population, not {found}")
         members, device, dtype = len(population), population.device, population.dtype
         samples.check_members(members)
         self.population, self.objective = population, objective

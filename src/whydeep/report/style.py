@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
-from whydeep.claims import interval_band
+from whydeep.claims import SHARE, interval_band
 from whydeep.report import curves
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#aa4499"
@@ -90,6 +90,7 @@ def draw_band(
     colour: str,
     line: LineStyle = "-",
     log: bool = False,
+    share: bool = False,
     markers: bool = False,
     seeds: bool = False,
 ) -> None:
@@ -97,14 +98,15 @@ def draw_band(
 
     With `markers` the points are marked, with `seeds` every seed's own are as well.
 
-    With `log` both are computed on the logarithm (geometric mean), as for losses. Long curves are thinned
+    With `log` both are computed on the logarithm (geometric mean), as for losses; the band of a `share`, such as an
+    accuracy, ends at 0 and 1. Long curves are thinned
     to every k-th point, at most `MOST_POINTS`: more than a screen can show only makes files large.
     """
     if np.shape(values)[1] == 0:
         return
     thin = slice(None, None, -(-np.shape(values)[1] // MOST_POINTS))
     x = np.asarray(x)[thin]
-    low, mean, high = interval_band(np.asarray(values)[:, thin], log=log)
+    low, mean, high = interval_band(np.asarray(values)[:, thin], log=log, limits=SHARE if share else (-np.inf, np.inf))
     axes.plot(x, mean, color=colour, linestyle=line, label=label, marker="o" if markers else None, markersize=4)
     curves.with_interval(axes.lines[-1], low, high)
     if seeds:
