@@ -218,6 +218,9 @@ def _share(results: xr.Dataset, holds: xr.DataArray) -> xr.DataArray:
     return holds.where(results.kind.notnull()).mean("network", skipna=False)
 
 
+WRITTEN = {"relu": "ReLU", "tanh": "tanh"}
+
+
 def _of(results: xr.Dataset, activation: str) -> xr.Dataset:
     """Results of the networks that there are with one activation."""
     one = results.sel(activation=activation, drop=True)
@@ -232,7 +235,7 @@ def _relu(results: xr.Dataset) -> xr.Dataset:
 def _counts(results: xr.Dataset) -> str:
     """How many networks a seed has."""
     activations = results.activation.values.tolist()
-    return " and ".join(f"{_of(results, name).sizes['network']} {name}" for name in activations)
+    return " and ".join(f"{_of(results, name).sizes['network']} {WRITTEN[name]}" for name in activations)
 
 
 def eigenvalue_shares(results: xr.Dataset, tolerance: float = EIGENVALUE_TOLERANCE) -> xr.Dataset:
@@ -341,7 +344,8 @@ def _draw_activation(axes: Axes, one: xr.Dataset, activation: str) -> None:
             label=f"{label} ({int(chosen.sum())})",
         )
     rho = mean_interval(correlation(one))
-    title = f"{activation}: Spearman {rho}" if np.isfinite(rho.estimate) else activation
+    name = WRITTEN[activation]
+    title = f"{name}: Spearman {rho}" if np.isfinite(rho.estimate) else name
     axes.set(xscale="log", xlabel="MSE on the training points", title=title)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
@@ -350,7 +354,7 @@ def _draw_activation(axes: Axes, one: xr.Dataset, activation: str) -> None:
 def tables(results: xr.Dataset) -> tuple[Table, ...]:
     """How many networks are of which kind, and the numbers behind figure 11."""
     n = results.sizes["seed"]
-    each = {name: _of(results, name) for name in results.activation.values.tolist()}
+    each = {WRITTEN[name]: _of(results, name) for name in results.activation.values.tolist()}
     kinds = Table(
         f"Shares of {_counts(results)} networks, mean over n = {n} seeds with 95 % interval",
         (
