@@ -124,8 +124,13 @@ def _parts(measured: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
     if not others:
         return [("", measured)]
     ordered = measured.transpose(*others, "seed")
-    labels = [ordered[name].values.tolist() for name in others]
+    labels = [[_label(name, value) for value in ordered[name].values.tolist()] for name in others]
     return [
-        (", ".join(str(names[place]) for names, place in zip(labels, places, strict=True)), ordered[places])
+        (", ".join(names[place] for names, place in zip(labels, places, strict=True)), ordered[places])
         for places in np.ndindex(*ordered.shape[:-1])
     ]
+
+
+def _label(dim: str, value: object) -> str:
+    """Name a part by its label, and by the dimension as well where the label is a number."""
+    return f"{dim.replace('_', ' ')} {value}" if isinstance(value, int | float) else str(value)
