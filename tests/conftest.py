@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 import torch
 
@@ -6,3 +8,10 @@ import torch
 def one_thread():
     """Equal bits are promised on one thread, as workers have it."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts():
+    """A shell has its background jobs ignore interrupts; the commands that tests interrupt must not inherit that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
