@@ -104,7 +104,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Claims:
-    """Judge the claims of a run, from its results alone: supported, contradicted or undecided, and why."""
+    """Judge the claims of a run, from its results alone: supported, contradicted or undecided, and why.
+
+    A report that is there gets the verdicts as well.
+    """
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
     """The run folder."""
@@ -122,9 +125,9 @@ class Claims:
         folder = RunFolder(self.folder)
         folder.require()
         judgements = judge_folder(folder, find_own_claims(folder, self.claims))
+        print(folder.claims.read_text(encoding="utf-8").rstrip() if self.json else verdicts_text(judgements).lstrip())
         if folder.report.exists():
             write_report(folder, judgements)
-        print(folder.claims.read_text(encoding="utf-8").rstrip() if self.json else verdicts_text(judgements).lstrip())
         return 0
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import xarray as xr
 
 from whydeep.claims import Claim, Test, estimate, mean_interval
@@ -39,3 +40,19 @@ def test_a_claim_applies_where_its_labels_are():
     claim = Claim("X3", "", (), needs={"network": ("shallow", "deep")})
     assert claim.applies(RESULTS)
     assert not claim.applies(RESULTS.sel(network=["deep"]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "parts"),
+    [
+        (np.array([5, 1500]), ["batch size 5", "batch size 1500"]),
+        (np.array([0.1, 1e-5], dtype=np.float32), ["batch size 0.1", "batch size 1e-05"]),
+        (np.array(["small", "large"]), ["small", "large"]),
+        (np.array([True, False]), ["True", "False"]),
+        (np.array(["2020-01-01", "2021-01-01"], dtype="datetime64[D]"), ["2020-01-01", "2021-01-01"]),
+    ],
+)
+def test_parts_are_named_by_their_labels(labels, parts):
+    x = xr.DataArray(np.ones((2, 3)), dims=("batch_size", "seed"), coords={"batch_size": labels})
+    found = estimate(Claim("X", "", (Test("x", lambda r: r.x, low=0),)), xr.Dataset({"x": x}))
+    assert [one.part.removesuffix("T00:00:00.000000000").removesuffix("T00:00:00") for one in found] == parts

@@ -78,3 +78,10 @@ def test_other_dimensions_are_broadcast_and_remain():
         for seed in range(3):
             expected = stats.spearmanr(losses.sel(network=network)[:, seed], np.arange(6)).statistic
             assert float(found.sel(network=network)[seed]) == pytest.approx(expected)
+
+
+def test_what_is_missing_can_leave_no_correlation():
+    sizes = xr.DataArray([1.0, 2.0, 3.0, 4.0], dims="size")
+    losses = xr.DataArray([[4.0, 3.0, np.nan, 1.0], [4.0, 3.0, 2.0, 1.0]], dims=("seed", "size"))
+    np.testing.assert_array_equal(rank_correlation(losses, sizes, "size"), [-1, -1])
+    np.testing.assert_array_equal(rank_correlation(losses, sizes, "size", skipna=False), [np.nan, -1])

@@ -243,10 +243,7 @@ def test_values_without_spread_decide_from_three_seeds_on(values, bounds, verdic
         ([1], "x: n = 1, and one seed does not tell how much seeds vary: at least 2 are needed"),
         ([1, 1], "x: n = 2, with equal values: at least 3 are needed"),
         ([nan, nan], "x: no seed has a value: missing, or diverged"),
-        (
-            [nan, inf],
-            "x: without bound in 1 of 1 seeds, as where a training diverged, so that no mean can be tested",
-        ),
+        ([nan, inf], "x: training diverged, or the value is infinite, in 1 of 2 seeds: no mean can be tested"),
     ],
 )
 def test_too_few_seeds_say_so(values, reason):
@@ -266,10 +263,26 @@ def test_seeds_without_a_value_are_left_out_and_n_says_so():
 def test_a_seed_that_diverged_does_not_vanish(log):
     judged = one([0.9, inf, 1.0, 1.1], high=5, log=log)
     assert judged.verdict == "undecided"
-    assert "without bound in 1 of 4 seeds" in judged.reason
+    assert "in 1 of 4 seeds: no mean can be tested" in judged.reason
     assert judged.record()["parts"][0]["seeds_in_range"] == 0.75
-    assert one([inf] * 3, high=5, log=log).verdict == "contradicted"
-    assert one([inf] * 3, low=5, log=log).verdict == "supported"
+    for constant in (inf, -inf):
+        for bounds in ({"high": 5}, {"low": 5}):
+            undecided = one([constant] * 3, log=log, **bounds)
+            assert (undecided.verdict, undecided.record()["p"]) == ("undecided", None)
+            assert "without a t" not in undecided.record()["test"]
+    assert one([inf, -inf, 1.0, nan], low=0, log=log).verdict == "undecided"
+
+
+def test_a_seed_without_a_value_whose_training_diverged_is_not_taken_for_a_missing_one():
+    x = xr.DataArray([[9.0, nan, 10.0, 11.0]] * 2, dims=("part", "seed"), coords={"part": ["a", "b"]})
+    missing = xr.Dataset({"x": x}, coords={"seed": [4, 5, 6, 7]})
+    diverged = missing.assign(diverged_at=(("part", "seed"), [[nan] * 4, [nan, 30, nan, 200]]))
+    claim = Claim("X", "", (Test("x", lambda r: r.x, low=0),))
+    verdicts = [judge([Case("e", claim, results)])[0] for results in (missing, diverged)]
+    assert [judged.verdict for judged in verdicts] == ["supported", "undecided"]
+    assert "in 1 of 4 seeds" in verdicts[1].reason  # the last one has a value all the same
+    some = Claim("X", "", (Test("x", lambda r: r.x.sel(seed=[4, 6, 7]), low=0),))
+    assert judge([Case("e", some, diverged)])[0].verdict == "supported"
 
 
 def test_the_share_of_agreeing_seeds():

@@ -88,6 +88,18 @@ def test_a_network_stops_at_its_own_convergence_whoever_trains_beside_it():
     assert before - last < -np.log(0.99)
 
 
+def test_what_becomes_of_a_network_after_it_stopped_does_not_count(monkeypatch):
+    class Diverging(function_fitting.Training):
+        @property
+        def diverged_at(self):
+            return torch.tensor([150, 200, -1])
+
+    monkeypatch.setattr(function_fitting, "Training", Diverging)
+    results = function_fitting.measure(function_fitting.settings(Plan("smoke"))[0], (0, 1, 2), Context())
+    assert results.iterations.values.tolist() == [200] * 3
+    np.testing.assert_array_equal(results.diverged_at, [150, np.nan, np.nan])
+
+
 def test_image_classification_evaluates_all_images_after_each_epoch():
     setting = image_classification.settings(DIGITS)[0]
     source = Source("digits", "digits")

@@ -74,7 +74,12 @@ def test_any_seed_may_have_diverged(name, measured):
         for variable in broken.data_vars:
             if "seed" in broken[variable].dims and variable not in ("parameters", "classes"):
                 broken[variable].loc[{"seed": lost}] = np.nan
-        present(experiment, broken, render=True)
+        if "diverged_at" in broken:
+            broken.diverged_at.loc[{"seed": lost}] = 7
+        for one in present(experiment, broken, render=True):
+            assert one.verdict == "undecided"
+            if "diverged_at" in broken:
+                assert f"diverged, or the value is infinite, in {len(lost)} of 2 seeds" in one.reason
 
 
 def test_a_function_that_is_missing_altogether(measured):

@@ -7,9 +7,10 @@ import shutil
 import sys
 
 import pytest
+import xarray as xr
 
 from whydeep.cli import main
-from whydeep.experiments import EXPERIMENTS
+from whydeep.experiments import EXPERIMENTS, presentation
 
 MINE = """
 [[claims]]
@@ -166,11 +167,67 @@ def test_a_folder_of_unlike_runs_says_so_and_how_to_repeat_each(folder, whydeep,
     monkeypatch.setattr(sys, "argv", ["whydeep", *command])
     whydeep(*command)
     report = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
-    assert "were run with different numbers of seeds; each says its own" in report
+    assert "The results of gradient-norm are of an earlier run, with another scale, number of seeds or images" in report
     assert "n = 2, 3 per setting" in report
     first, second = report.partition("<pre><code>")[2].partition("</code>")[0].splitlines()
     assert first.startswith("whydeep")
     assert second == shlex.join(["whydeep", *command])
+    assert " At smoke scale networks" in report
+
+
+@pytest.mark.parametrize(
+    ("configuration", "earlier"),
+    [
+        ({}, []),
+        ({"scale": "full"}, ["here", "there"]),
+        ({"seeds": 5}, ["here", "there"]),
+        ({"dataset": "mine"}, ["there"]),
+        ({"dataset_origin": "folder b"}, ["there"]),
+        ({"dataset": None, "dataset_origin": None}, ["there"]),
+    ],
+)
+def test_results_of_earlier_runs_are_named(configuration, earlier):
+    attributes = {"scale": "quick", "dataset": "", "dataset_origin": ""}
+    seeds = {"seed": [0, 1]}
+    there = {
+        "here": xr.Dataset(coords=seeds, attrs=attributes),
+        "there": xr.Dataset(coords=seeds, attrs=attributes | {"dataset": "images", "dataset_origin": "folder a"}),
+    }
+    last = {"scale": "quick", "seeds": 2, "dataset": "images", "dataset_origin": "folder a"}
+    assert presentation._from_earlier_runs(there, last | configuration) == earlier
+
+
+def test_scales_are_told_apart():
+    there = {
+        name: xr.Dataset(attrs={"scale": scale}) for name, scale in (("a", "smoke"), ("b", "quick"), ("c", "full"))
+    }
+    note = presentation._verdicts_note([], there)
+    assert " At smoke scale (a) networks have hardly been trained" in note
+    assert " At quick scale (b) there are fewer epochs" in note
+    assert "(c)" not in note
+
+
+def test_the_last_of_equal_commands_is_repeated():
+    runs = [{"command": ["whydeep", "run", "--seeds", str(seeds)]} for seeds in (2, 3, 2)]
+    there = {"a": xr.Dataset(coords={"seed": [0, 1]}, attrs={"scale": "smoke", "dataset": "", "dataset_origin": ""})}
+    configuration = {"experiments": ["b"], "scale": "smoke", "seeds": 2, "dataset": None, "dataset_origin": None}
+    manifest = runs[2] | {"history": runs[:2], "configuration": configuration}
+    assert presentation._command(there, manifest).splitlines() == ["whydeep run --seeds 3", "whydeep run --seeds 2"]
+    alone = manifest | {"configuration": configuration | {"experiments": ["a"]}}
+    assert presentation._command(there, alone) == "whydeep run --seeds 2"
+
+
+def test_settings_begin_with_what_tells_them_apart_and_numbers_are_on_the_right():
+    results = xr.Dataset(coords={"network": ["a", "b"]})
+    rows = [
+        {"widths": [2, 3, 1], "epochs": 5, "rate": 0.1, "network": "a"},
+        {"widths": [2, 1, 1], "epochs": 1000, "rate": 0.1, "network": "b"},
+    ]
+    sentence, table = presentation._settings("E0. Test", rows, results)
+    assert sentence == "All settings: rate 0.1."
+    assert table.header == ("network", "widths", "epochs", "parameters")
+    assert table.rows == (("a", "2-3-1", "5", "13"), ("b", "2-1-1", "1,000", "5"))
+    assert table.numeric == (2, 3)
 
 
 def test_claims_prints_json(folder, whydeep):

@@ -418,11 +418,14 @@ def test_wrong_settings_are_named():
     for arguments, message in (
         ({"samples": (samples.inputs, samples.targets)}, r"samples must be Samples\(inputs, targets\) .*, not tuple"),
         ({"objective": torch.nn.CrossEntropyLoss()}, "objective must be such as CrossEntropy.*, not CrossEntropyLoss"),
-        ({"objective": CrossEntropy}, "objective must be .*, not CrossEntropy"),
+        ({"objective": CrossEntropy}, "objective must be .*, not the class CrossEntropy"),
+        ({"population": population.flat}, "population must be a Population of whydeep.population, not Tensor"),
         ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, r"optimizer must be such as Adam\(learning_rate\)"),
     ):
         with pytest.raises(SettingError, match=message):
             Training(**({"population": population, "samples": samples} | common | arguments))
+    with pytest.raises(SettingError, match=r"objective must be .*, not CrossEntropyLoss"):
+        Evaluator(population, samples, torch.nn.CrossEntropyLoss())
     with pytest.raises(SettingError, match="one stream for each of 2 members"):
         Training(population, samples, batch_size=5, **common)
     with pytest.raises(SettingError, match="batches of 71 cannot be drawn from 70 samples"):

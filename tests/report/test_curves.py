@@ -213,3 +213,20 @@ def test_short_curves_have_values_and_lines_at_a_value_have_none():
     axes.axhline(3, label="guessing")
     (panel,) = curves.describe(figure)["panels"]
     assert [(one["label"], one["y"]) for one in panel["series"]] == [("two epochs", [3, 4]), ("one epoch", [3])]
+
+
+def test_a_path_knows_as_much_of_every_point():
+    (line,) = new_figure().subplots().plot([0, 1, 2], [5, 4, 3])
+    with pytest.raises(ValueError, match="broadcast"):
+        curves.as_path(line, "series 1", MSE=[0.3, 0.2])
+
+
+@pytest.mark.parametrize(("share", "high"), [(True, 1), (False, 1.2)])
+def test_the_band_of_a_share_ends_at_one(share, high):
+    axes = new_figure().subplots()
+    draw_band(axes, [1, 2], [[0.8, 0.5], [1.0, 0.5]], label="accuracy", colour="k", share=share)
+    (panel,) = curves.describe(axes.figure)["panels"]
+    (series,) = panel["series"]
+    assert (series["high"][0] == 1) == share
+    assert series["high"][0] >= high
+    assert series["high"][1] == 0.5

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -90,8 +91,8 @@ class Claim:
 class Estimate:
     """One part of one test of a claim, estimated over seeds.
 
-    `values` are those of the seeds that have one, of `seeds` in all; the others, not-a-number, are missing. An infinite
-    value is that of a training that diverged, and counts.
+    `values` are those of the seeds that have one, of `seeds` in all; the others, not-a-number, are missing. That of a
+    seed whose training diverged is infinite, so that it does not vanish.
     """
 
     claim: Claim
@@ -108,15 +109,29 @@ class Estimate:
 
 
 def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Estimate]:
-    """Estimate every part of every test of a claim, with its interval over seeds."""
+    """Estimate every part of every test of a claim, with its interval over seeds.
+
+    Where the results have a variable `diverged_at` (not-a-number where training did not diverge), a seed without a
+    value in which it is known counts as diverged.
+    """
     found = []
     for test in claim.tests:
         for part, measured in _parts(test.measure(results)):
             every = np.asarray(measured, dtype=float)
+            every = np.where(np.isnan(every) & _diverged(results, measured), inf, every)
             values = every[~np.isnan(every)]
             interval = mean_interval(values, log=test.log, level=level, limits=test.limits)
             found.append(Estimate(claim, test, part, interval, values, len(every)))
     return found
+
+
+def _diverged(results: xr.Dataset, measured: xr.DataArray) -> np.ndarray:
+    """Whether any training of each seed diverged [seed]."""
+    if "diverged_at" not in results:
+        return np.zeros(measured.sizes["seed"], dtype=bool)
+    known = results.diverged_at.notnull()
+    diverged = known.any([name for name in known.dims if name != "seed"])
+    return (diverged.sel(seed=measured.seed) if "seed" in measured.coords else diverged).values
 
 
 def _parts(measured: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
@@ -124,13 +139,14 @@ def _parts(measured: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
     if not others:
         return [("", measured)]
     ordered = measured.transpose(*others, "seed")
-    labels = [[_label(name, value) for value in ordered[name].values.tolist()] for name in others]
+    labels = [[_label(name, value) for value in ordered[name].values] for name in others]
     return [
         (", ".join(names[place] for names, place in zip(labels, places, strict=True)), ordered[places])
         for places in np.ndindex(*ordered.shape[:-1])
     ]
 
 
-def _label(dim: str, value: object) -> str:
+def _label(dim: str, value: Any) -> str:
     """Name a part by its label, and by the dimension as well where the label is a number."""
-    return f"{dim.replace('_', ' ')} {value}" if isinstance(value, int | float) else str(value)
+    written = f"{value:g}" if isinstance(value, np.floating) else str(value)
+    return f"{dim.replace('_', ' ')} {written}" if isinstance(value, np.number) else written

@@ -5,11 +5,11 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 
-def rank_correlation(first: xr.DataArray, second: xr.DataArray, dim: str) -> xr.DataArray:
+def rank_correlation(first: xr.DataArray, second: xr.DataArray, dim: str, *, skipna: bool = True) -> xr.DataArray:
     """Spearman's rank correlation of two quantities along a dimension, ties ranked by their mean (Spearman 1904).
 
-    Pairs that are not finite are left out. Where fewer than three are left, or all values of one quantity are equal,
-    there is no correlation: not-a-number.
+    Pairs that are not finite are left out; with `skipna=False` they leave no correlation. Where fewer than three are
+    left, or all values of one quantity are equal, there is none either: not-a-number.
 
     Args:
         first, second: with the dimension; the others are broadcast, and remain.
@@ -22,6 +22,8 @@ def rank_correlation(first: xr.DataArray, second: xr.DataArray, dim: str) -> xr.
 
     def correlation(x: np.ndarray, y: np.ndarray) -> float:
         known = np.isfinite(x) & np.isfinite(y)
+        if not (skipna or known.all()):
+            return np.nan
         x, y = x[known], y[known]
         if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
             return np.nan

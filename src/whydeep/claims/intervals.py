@@ -40,11 +40,14 @@ class Interval:
         if not np.isfinite([self.low, self.estimate, self.high]).all() or width > 1e4 * max(abs(self.estimate), 1e-300):
             return f"{self.estimate:.3g} [{self.low:.2g}, {self.high:.2g}]"
         digits = _decimals(width / 10)
-        if not self.low <= 0 <= self.high:  # how far from zero it is shows as well
+        if self.low < 0 < self.high:  # one digit of the estimate, if that takes no more than two more
+            digits = min(max(digits, _decimals(self.estimate)), digits + 2)
+        else:  # how far from zero it is shows as well
             digits = max(digits, _decimals(self.estimate / 100), _decimals(self.low / 10))
         if width == 0 or (digits > 6 and abs(self.estimate) < 0.1):
             return f"{self.estimate:.4g} [{self.low:.3g}, {self.high:.3g}]"
-        return f"{self.estimate:,.{digits}f} [{self.low:,.{digits}f}, {self.high:,.{digits}f}]"
+        estimate, low, high = (round(value, digits) + 0.0 for value in (self.estimate, self.low, self.high))  # no "-0"
+        return f"{estimate:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
 
     def inside(self, low: float, high: float) -> bool:
         """Say whether the whole interval lies in [low, high]."""

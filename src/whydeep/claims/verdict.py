@@ -106,7 +106,7 @@ class Judgement:
             "interval": [_number(one.interval.low), _number(one.interval.high)] if one else [None, None],
             "level": self.level,
             "n": one.interval.n if one else 0,
-            "test": f"{TEST}; {EQUAL_TEST}" if one and len(one.values) >= FEWEST_EQUAL and _equal(one) else TEST,
+            "test": f"{TEST}; {EQUAL_TEST}" if one and _equal(one) and not _why_untested(one) else TEST,
             "p": _number(self.p),
             "p_adjusted": _number(self.p_adjusted),
             "statistic": one.name if one else "; ".join(test.statistic for test in tests),
@@ -146,9 +146,10 @@ def judge(cases: Sequence[Case], level: float = LEVEL) -> list[Judgement]:
     smaller p is doubled: for a claim of one part, p <= 1 - level exactly where the interval lies on one side of the
     edge. The p of all claims are adjusted by Holm's method (1979). What is neither is *undecided*.
 
-    Seeds whose value is not-a-number are left out, and n says so. An infinite value, as of a training that diverged,
-    leaves the claim undecided: it must not vanish, and no mean can be tested with it. Values that are equal in all
-    seeds have no spread, and decide a claim if there are at least `FEWEST_EQUAL` of them and they are not on the edge.
+    Seeds whose value is not-a-number are left out, and n says so, unless their training diverged (see `estimate`). That
+    leaves a claim undecided, as any infinite value does: it must not vanish, and no mean can be tested with it. Values
+    that are equal in all seeds have no spread, and decide a claim if there are at least `FEWEST_EQUAL` of them and they
+    are not on the edge.
     """
     tested = [_test(case, level) for case in cases]
     ps = [one.p for one in tested]
@@ -226,14 +227,14 @@ def _why_untested(one: Estimate) -> str:
     n = len(one.values)
     if n == 0:
         return "no seed has a value: missing, or diverged"
-    infinite, equal = int(np.isinf(one.values).sum()), _equal(one)
-    if infinite and not (equal and n >= FEWEST_EQUAL):
-        return f"without bound in {infinite} of {n} seeds, as where a training diverged, so that no mean can be tested"
+    infinite = int(np.isinf(one.values).sum())
+    if infinite:
+        return f"training diverged, or the value is infinite, in {infinite} of {one.seeds} seeds: no mean can be tested"
     if one.test.log and (one.values <= 0).any():
         return "a seed has a value of zero or less, which has no logarithm"
     if n == 1:
         return "n = 1, and one seed does not tell how much seeds vary: at least 2 are needed"
-    if n < FEWEST_EQUAL and equal:
+    if n < FEWEST_EQUAL and _equal(one):
         return f"n = {n}, with equal values: at least {FEWEST_EQUAL} are needed"
     return ""
 
@@ -302,7 +303,7 @@ def _reason(one: Judgement) -> str:
     if lost:
         shown += f" (without {lost} of {estimated.seeds} seeds that have no value)"
     if interval.n > 1 and _equal(estimated):
-        shown += f", equal in all {interval.n} seeds"
+        shown += f", equal in all {interval.n} seeds,"
     if one.verdict == "supported":
         every = f" in the least certain of {len(one.parts)} parts" if len(one.parts) > 1 else ""
         return f"{shown}, {rule}{every}"

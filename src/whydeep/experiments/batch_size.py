@@ -224,7 +224,7 @@ CLAIMS = (
         (
             Test(
                 "rank correlation of sensitivity with the batch size",
-                lambda r: rank_correlation(r.sensitivity, r.batch_size.astype(float), "batch_size"),
+                lambda r: rank_correlation(r.sensitivity, r.batch_size.astype(float), "batch_size", skipna=False),
                 high=0,
                 limits=(-1, 1),
             ),

@@ -125,6 +125,7 @@ class Experiment:
         width = max(map(len, self.variables))
         lines += ["", f"Variables of results/{self.name}.nc:"]
         lines += [f"  {name:<{width}}  {variable}" for name, variable in self.variables.items()]
+        lines += ["", "Their dimensions stand in the report of a run, and their labels in its results."]
         return "\n".join(lines)
 
 

@@ -131,6 +131,7 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
 VARIABLES = image_training.VARIABLES | {
     "train_loss": Variable("cross entropy on the training images that are evaluated", "nat"),
     "train_accuracy": Variable("share of these training images classified right"),
+    "diverged_at": Variable("first step at which the loss of one of the three networks is not finite, if any"),
 }
 
 DEFINITIONS = {
@@ -138,7 +139,7 @@ DEFINITIONS = {
     f"{LEARNING_RATE}, plus alpha times those of the second, learning rate {SECOND_LEARNING_RATE}.",
     "Initialisation": "different: the two networks start from weights of their own. Shared: from the same weights. "
     "Each sees the images in an order of its own.",
-    "Loss": LOSS_DEFINITION,
+    "Loss": f"{LOSS_DEFINITION} On the line, of the training set the images that are evaluated.",
     "Accuracy": ACCURACY_DEFINITION,
     "Barrier": "the greatest distance, over alpha from 0 to 1, of the loss above the straight line between its values "
     "at 0 and 1; it is 0 where the loss is nowhere above.",

@@ -115,6 +115,11 @@ DEFINITIONS = {
 ALL = {"hidden": tuple("-".join(map(str, hidden)) for hidden in HIDDEN)}
 
 
+def _correlation(results: xr.Dataset, quantity: str) -> xr.DataArray:
+    """Rank correlation with the number of parameters, of seeds in which all networks have a value [images, seed]."""
+    return rank_correlation(both_splits(results, quantity), results.parameters, "hidden", skipna=False)
+
+
 def _final(results: xr.Dataset, hidden: str) -> xr.DataArray:
     return results.test_accuracy.sel(hidden=hidden, drop=True)
 
@@ -132,13 +137,13 @@ CLAIMS = (
         (
             Test(
                 "rank correlation of accuracy with the number of parameters",
-                lambda r: rank_correlation(both_splits(r, "accuracy"), r.parameters, "hidden"),
+                lambda r: _correlation(r, "accuracy"),
                 low=0,
                 limits=(-1, 1),
             ),
             Test(
                 "rank correlation of loss with the number of parameters",
-                lambda r: rank_correlation(both_splits(r, "loss"), r.parameters, "hidden"),
+                lambda r: _correlation(r, "loss"),
                 high=0,
                 limits=(-1, 1),
             ),

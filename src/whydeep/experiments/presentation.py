@@ -5,10 +5,10 @@ Everything here is made from results/*.nc and manifest.json alone, so that a rep
 
 import json
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -59,7 +59,7 @@ def write_report(folder: RunFolder, judgements: Sequence[Judgement]) -> None:
         facts=_facts(there, manifest),
         notices=_notices(there, manifest),
         verdicts=tuple(_verdict(one) for one in judgements if one.verdict != "not-run"),
-        verdicts_note=_verdicts_note(judgements, _scales(there)),
+        verdicts_note=_verdicts_note(judgements, there),
         sections=tuple(sections),
         methods=METHODS,
         environment=_environment(manifest),
@@ -73,37 +73,45 @@ Results = Mapping[str, xr.Dataset]
 """Of each experiment that has any; a folder may hold those of several runs."""
 
 
-def _scales(there: Results) -> list[str]:
-    return list(dict.fromkeys(results.attrs["scale"] for results in there.values()))
+class Run(NamedTuple):
+    """What results are of: a folder may hold those of several runs. Without images, the data set is an empty text."""
+
+    scale: str
+    seeds: int
+    dataset: str
+    origin: str
 
 
-def _seeds(there: Results) -> list[int]:
-    return list(dict.fromkeys(results.sizes["seed"] for results in there.values()))
+def _run(results: xr.Dataset) -> Run:
+    attributes = results.attrs
+    return Run(attributes["scale"], results.sizes["seed"], attributes["dataset"], attributes["dataset_origin"])
 
 
-def _images(there: Results) -> list[str]:
-    return list(dict.fromkeys(results.attrs["dataset"] for results in there.values() if results.attrs["dataset"]))
+def _last_run(configuration: Mapping[str, Any]) -> Run:
+    dataset, origin = (configuration[name] or "" for name in ("dataset", "dataset_origin"))
+    return Run(configuration["scale"], configuration["seeds"], dataset, origin)
+
+
+def _from_earlier_runs(there: Results, configuration: Mapping[str, Any]) -> list[str]:
+    """Experiments whose results are of other settings than those of the last run."""
+    last = _last_run(configuration)
+    expected = last, last._replace(dataset="", origin="")
+    return [name for name, results in there.items() if _run(results) not in expected]
 
 
 def _notices(there: Results, manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say what a reader must know before anything else: other images than expected, missing or unlike parts."""
-    notices = [results.attrs["notice"] for results in there.values()] or [manifest["configuration"]["notice"]]
-    unlike = [
-        name
-        for name, values in (
-            ("scales", _scales(there)),
-            ("numbers of seeds", _seeds(there)),
-            ("images", _images(there)),
-        )
-        if len(values) > 1
-    ]
-    if unlike:
+    """Say what a reader must know before anything else: other images than expected, missing or older parts."""
+    configuration = manifest["configuration"]
+    notices = [results.attrs["notice"] for results in there.values()] or [configuration["notice"]]
+    earlier = _from_earlier_runs(there, configuration)
+    if earlier:
         notices.append(
-            f"The experiments in this folder were run with different {' and '.join(unlike)}; each says its own."
+            f"The results of {', '.join(earlier)} are of an earlier run, with another scale, number of seeds or images "
+            "than the last; each experiment says its own."
         )
     if manifest["status"] in ("interrupted", "failed"):
         notices.append(f"The last run was {manifest['status']}: run the same command again to go on.")
-    absent = [name for name in manifest["configuration"]["experiments"] if name not in there]
+    absent = [name for name in configuration["experiments"] if name not in there]
     if absent:
         notices.append(f"No results yet: {', '.join(absent)}.")
     return tuple(dict.fromkeys(notice for notice in notices if notice))
@@ -113,11 +121,15 @@ def _facts(there: Results, manifest: Mapping[str, Any]) -> tuple[tuple[str, str]
     """Say what was run: label and value."""
     git = manifest["git"]
     seconds = sum(job["seconds"] for job in manifest["jobs"])
+    runs = [_run(results) for results in there.values()] or [_last_run(manifest["configuration"])]
+    scales, seeds, datasets, _ = (
+        dict.fromkeys(str(value) for value in values if value) for values in zip(*runs, strict=True)
+    )
     return (
-        ("Scale", ", ".join(_scales(there)) or manifest["configuration"]["scale"]),
-        ("Seeds", f"n = {', '.join(map(str, _seeds(there) or [manifest['configuration']['seeds']]))} per setting"),
+        ("Scale", ", ".join(scales)),
+        ("Seeds", f"n = {', '.join(seeds)} per setting"),
         ("Device", f"{manifest['device']}, {manifest['cpu_count']} cores"),
-        ("Images", ", ".join(_images(there)) or manifest["configuration"]["dataset"] or "none"),
+        ("Images", ", ".join(datasets) or "none"),
         ("Training time", f"{format_duration(seconds)} on one core, all experiments"),
         ("Started", f"{datetime.fromisoformat(manifest['start']):%Y-%m-%d %H:%M} UTC"),
         ("whydeep", manifest["whydeep"] + (f", commit {git['commit'][:12]}" if git else "")),
@@ -208,9 +220,10 @@ def _variables(experiment: Experiment, results: xr.Dataset) -> page.Table:
 
 
 def _sample(results: xr.Dataset) -> str:
-    """Say what these results were measured on; a folder may hold results of several runs."""
-    images = f", on {results.attrs['dataset']} ({results.attrs['dataset_origin']})" if results.attrs["dataset"] else ""
-    return f"Scale {results.attrs['scale']}, n = {results.sizes['seed']} seeds per setting{images}."
+    """Say what these results were measured on."""
+    run = _run(results)
+    images = f", on {run.dataset} ({run.origin})" if run.dataset else ""
+    return f"Scale {run.scale}, n = {run.seeds} seeds per setting{images}."
 
 
 def _verdict(one: Judgement) -> page.Verdict:
@@ -226,20 +239,27 @@ def _verdict(one: Judgement) -> page.Verdict:
 
 
 SCALE_NOTES = {
-    "smoke": " This is the smoke scale, which only shows that everything works: networks have hardly been trained, and "
-    "no verdict means anything.",
-    "quick": " This is the quick scale, with fewer epochs than the claims are about: verdicts are about networks "
-    "trained for so long, and may differ at full scale.",
+    "smoke": "networks have hardly been trained: it shows that everything works, and no verdict means anything.",
+    "quick": "there are fewer epochs than the claims are about: verdicts are about networks trained for so long, and "
+    "may differ at full scale.",
 }
 
 
-def _verdicts_note(judgements: Sequence[Judgement], scales: Sequence[str]) -> str:
+def _verdicts_note(judgements: Sequence[Judgement], there: Results) -> str:
     counts = Counter(one.verdict for one in judgements)
     parts = [f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided") if counts[name]]
     absent = f" {counts['not-run']} claims are about experiments that were not run." if counts["not-run"] else ""
+    of_scale: dict[str, list[str]] = defaultdict(list)
+    for name, results in there.items():
+        of_scale[results.attrs["scale"]].append(name)
+    notes = "".join(
+        f" At {scale} scale{'' if len(of_scale) == 1 else ' (' + ', '.join(names) + ')'} {SCALE_NOTES[scale]}"
+        for scale, names in of_scale.items()
+        if scale in SCALE_NOTES
+    )
     return (
         f"{', '.join(parts) or 'no claim was tested'}. The interval is for its part alone; p is adjusted over all "
-        f"claims that could be tested.{absent}{''.join(SCALE_NOTES.get(scale, '') for scale in scales)}"
+        f"claims that could be tested.{absent}{notes}"
     )
 
 
@@ -271,7 +291,7 @@ METHODS = (
     (
         "Intervals",
         "Student's t over seeds, on the logarithm for losses and norms; cut at the limits of what a quantity can be. A "
-        "bootstrap over so few seeds would be too narrow.",
+        "bootstrap over so few seeds would be too narrow. A seed whose training diverged leaves its claim undecided.",
     ),
     (
         "Verdicts",
@@ -330,7 +350,8 @@ def _text(value: Any) -> str:
 
 
 def _command(there: Results, manifest: Mapping[str, Any]) -> str:
-    """What to run again: the last command, and those before it if it did not run all experiments that are there."""
-    earlier = manifest["history"] if set(there) - set(manifest["configuration"]["experiments"]) else []
-    commands = [shlex.join(["whydeep", *one["command"][1:]]) for one in (*earlier, manifest)]
-    return "\n".join(dict.fromkeys(commands))
+    """What to run again: the last command, and those before it if some results are not of its run."""
+    configuration = manifest["configuration"]
+    complete = set(there) <= set(configuration["experiments"]) and not _from_earlier_runs(there, configuration)
+    commands = [shlex.join(["whydeep", *one["command"][1:]]) for one in (manifest, *reversed(manifest["history"]))]
+    return commands[0] if complete else "\n".join(reversed(list(dict.fromkeys(commands))))

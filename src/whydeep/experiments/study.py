@@ -226,8 +226,9 @@ def _write_results(
         return
     parts = [(cast(Setting, job.setting).coordinates, folder.load(job)) for job, known in there if known]
     results = combine(parts, seeds, [cast(Setting, job.setting).coordinates for job in jobs])
-    for name, variable in experiment.variables.items():
-        results[name].attrs.update(variable.attributes)
+    for name in results.data_vars:
+        if name in experiment.variables:
+            results[name].attrs.update(experiment.variables[str(name)].attributes)
     results.attrs = {
         "format": FORMAT,
         "experiment": experiment.name,

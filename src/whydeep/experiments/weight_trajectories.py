@@ -111,7 +111,7 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
             "loss": (("seed", "series", "snapshot"), losses.values.reshape(shape).cpu().numpy()),
             "parameters": ("seed", np.full(len(seeds), float(population.size))),
         },
-        coords={"seed": list(seeds), "iteration_of_snapshot": ("snapshot", times)},
+        coords={"seed": list(seeds), "iteration_of_snapshot": ("snapshot", times, {"long_name": SNAPSHOT})},
     )
     looked_at = []
     for index, seed in enumerate(seeds):
@@ -178,11 +178,12 @@ def _axis(coordinates: np.ndarray, count: int) -> np.ndarray:
     return np.linspace(coordinates.min() - margin, coordinates.max() + margin, count)
 
 
+SNAPSHOT = "iteration before whose update the snapshot is taken"
+
 VARIABLES = {
     "weights": Variable("weights and biases at each snapshot, layer by layer"),
     "loss": Variable("MSE on the training points at each snapshot"),
     "parameters": Variable("weights and biases"),
-    "iteration_of_snapshot": Variable("iteration before whose update the snapshot is taken"),
     "coordinates": Variable("coordinates along the first two principal components"),
     "explained": Variable("share of the variance that each principal component explains"),
     "directness": Variable("net displacement / path length"),

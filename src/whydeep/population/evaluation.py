@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from whydeep.population.arguments import check_arguments
 from whydeep.population.batches import Batch
 from whydeep.population.engines import EngineName, make_engine
 from whydeep.population.layout import sample_slots
@@ -33,6 +34,9 @@ class Evaluator:
         population: is evaluated as it is at each call, and is not changed.
         samples: shared by all members, or one set each.
         objective: the loss.
+
+    Raises:
+        SettingError: arguments that do not fit together, or of another kind, such as a loss of `torch`.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Evaluator:
         chunk: int = CHUNK,
         engine: EngineName = "auto",
     ):
+        check_arguments(population, samples, objective)
         samples.check_members(len(population))
         self.population, self.objective = population, objective
         samples = samples.to(population.device, population.dtype)

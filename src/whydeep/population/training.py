@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from whydeep.errors import SettingError
+from whydeep.population.arguments import check_arguments, require
 from whydeep.population.batches import FullBatch, MiniBatches
 from whydeep.population.denormals import flushed_denormals
 from whydeep.population.engines import EngineName, check_classes, make_engine
@@ -62,15 +63,9 @@ class Training:
         orders: Sequence[Stream] | None = None,
         engine: EngineName = "auto",
     ):
-        for name, given, attribute, accepted in (
-            ("population", population, "flat", "a Population"),
-            ("samples", samples, "own_inputs", "Samples(inputs, targets)"),
-            ("objective", objective, "losses", "such as CrossEntropy() or MeanSquaredError()"),
-            ("optimizer", optimizer, "start", "such as Adam(learning_rate) or SGD(learning_rate)"),
-        ):
-            if not hasattr(given, attribute) or isinstance(given, type):
-                found = given.__name__ if isinstance(given, type) else type(given).__name__
-                raise SettingError(f"{name} must be {accepted} of whydeep.population, not {found}")
+        check_arguments(population, samples, objective)
+        accepted = "such as Adam(learning_rate) or SGD(learning_rate)"
+        require(hasattr(optimizer, "start"), "optimizer", optimizer, accepted)
         members, device, dtype = len(population), population.device, population.dtype
         samples.check_members(members)
         self.population, self.objective = population, objective

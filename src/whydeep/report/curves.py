@@ -44,7 +44,8 @@ def without_values(lines: Sequence[Line2D], label: str) -> None:
 def as_path(line: Line2D, label: str, **more: ArrayLike) -> None:
     """Say that a line is a path through the plane, pointed at by its points; `more` is known of each, by name."""
     line.set_label(label)
-    setattr(line, PATH, {name: np.asarray(values, dtype=float) for name, values in more.items()})
+    points = np.shape(line.get_xdata())
+    setattr(line, PATH, {name: np.broadcast_to(np.asarray(one, dtype=float), points) for name, one in more.items()})
 
 
 def describe(figure: Figure) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _series(axes: Axes, number: int) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for line in axes.lines:
         label = str(line.get_label())
-        on_values = all(line.get_transform().contains_branch_seperately(axes.transData))  # not so a line at a limit
+        on_values = line.get_transform() == axes.transData  # not so a line across the panel
         if not label.startswith("_") and not hasattr(line, LABEL) and on_values:
             found.setdefault(label, _values(line) | {"parts": []})["parts"].append(line)
     for artist in (*axes.lines, *axes.collections, *axes.texts):
