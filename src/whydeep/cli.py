@@ -124,7 +124,10 @@ class Claims:
 
         folder = RunFolder(self.folder)
         folder.require()
-        judgements = judge_folder(folder, find_own_claims(folder, self.claims))
+        own = find_own_claims(folder, self.claims)
+        judgements = judge_folder(folder, own)
+        if own.toml is not None:
+            print(f"whydeep: claims kept in {folder.own_claims}; delete it to leave them out again", file=sys.stderr)
         print(folder.claims.read_text(encoding="utf-8").rstrip() if self.json else verdicts_text(judgements).lstrip())
         if folder.report.exists():
             write_report(folder, judgements)
@@ -185,7 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"whydeep: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("whydeep: interrupted; what was finished is kept", file=sys.stderr)
+        print("whydeep: interrupted; what was finished is kept: run the same command to go on", file=sys.stderr)
         sys.exit(130)
 
 

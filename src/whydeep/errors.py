@@ -31,8 +31,8 @@ MOST_NAMES = 20
 """A message that lists more would be no line any more."""
 
 
-def near_names(given: str, known: Iterable[str]) -> str:
-    """Name what is accepted, nearest first: ``did you mean cos? (accepted: arcsinh, cos)``.
+def near_names(given: str, known: Iterable[str], *, most: int = MOST_NAMES) -> str:
+    """Name what is accepted, nearest first: ``did you mean cos? (accepted: arcsinh, cos)``; of many the first five.
 
     >>> near_names("coss", ["arcsinh", "cos"])
     'did you mean cos? (accepted: arcsinh, cos)'
@@ -40,7 +40,7 @@ def near_names(given: str, known: Iterable[str]) -> str:
     'accepted: arcsinh, cos'
     """
     names = list(known)
-    shown = names if len(names) <= MOST_NAMES else [*names[:5], f"and {len(names) - 5} more"]
+    shown = names if len(names) <= most else [*names[:5], f"and {len(names) - 5} more"]
     accepted = ", ".join(shown)
     near = difflib.get_close_matches(given, names, n=2, cutoff=0.6)
     return f"did you mean {' or '.join(near)}? (accepted: {accepted})" if near else f"accepted: {accepted}"

@@ -132,7 +132,10 @@ def test_a_part_without_values_leaves_the_claim_open():
     (judged,) = judge([compound(10 + SPREAD, [nan, nan, nan], low=0)])
     assert judged.verdict == "undecided"
     assert judged.deciding.estimate.part == "net1"
-    assert judged.reason == "x; net1: no seed has a value: missing, or diverged"
+    assert (
+        judged.reason
+        == "x; net1: no seed has a value: nothing was measured, or it cannot be computed at this scale or on these data"
+    )
 
 
 # -- against references -------------------------------------------------------------------------------------------
@@ -242,7 +245,10 @@ def test_values_without_spread_decide_from_three_seeds_on(values, bounds, verdic
     [
         ([1], "x: n = 1, and one seed does not tell how much seeds vary: at least 2 are needed"),
         ([1, 1], "x: n = 2, with equal values: at least 3 are needed"),
-        ([nan, nan], "x: no seed has a value: missing, or diverged"),
+        (
+            [nan, nan],
+            "x: no seed has a value: nothing was measured, or it cannot be computed at this scale or on these data",
+        ),
         ([nan, inf], "x: training diverged, or the value is infinite, in 1 of 2 seeds: no mean can be tested"),
     ],
 )

@@ -88,6 +88,17 @@ def test_a_network_stops_at_its_own_convergence_whoever_trains_beside_it():
     assert before - last < -np.log(0.99)
 
 
+@pytest.mark.parametrize(("function", "title"), [("x**2", "y = x**2"), ("exp", "y = exp(x)"), ("x", "y = x")])
+def test_the_threshold_is_in_the_figure_of_a_function_that_is_not_learned(function, title):
+    setting = function_fitting.settings(Plan("smoke", (function,)))[0]
+    setting = dataclasses.replace(setting, least_iterations=2, most_iterations=2)
+    results = combine([(setting.coordinates, function_fitting.measure(setting, (0,), Context()))], (0,))
+    (axes,) = function_fitting.figures(results)[0].draw().axes
+    low, high = axes.get_ylim()
+    assert low < 0.05 * results.variance.item() < high
+    assert axes.get_title() == title
+
+
 def test_what_becomes_of_a_network_after_it_stopped_does_not_count(monkeypatch):
     class Diverging(function_fitting.Training):
         @property

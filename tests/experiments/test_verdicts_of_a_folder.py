@@ -175,6 +175,15 @@ def test_a_folder_of_unlike_runs_says_so_and_how_to_repeat_each(folder, whydeep,
     assert " At smoke scale networks" in report
 
 
+def test_what_makes_room_is_named_and_comes_back(folder, whydeep):
+    run = ["run", "gradient-norm", "--scale", "smoke", "--workers", "1", "--out", "run", "--seeds"]
+    _, out, _ = whydeep(*run, "2")
+    assert "gradient-norm: the results of 3 seeds at smoke scale make room for those of this run" in out
+    _, out, _ = whydeep(*run, "3")
+    assert "make room" not in out
+    assert "0 units measured, 3 were there already" in out
+
+
 @pytest.mark.parametrize(
     ("configuration", "earlier"),
     [
@@ -242,8 +251,11 @@ def test_claims_prints_json(folder, whydeep):
 
 def test_own_claims_are_judged_and_kept(folder, whydeep):
     path = own(folder)
-    status, out, _ = whydeep("claims", folder, "--claims", path)
-    assert status == 0
+    status, out, err = whydeep("claims", folder, "--claims", path)
+    assert (status, err) == (
+        0,
+        f"whydeep: claims kept in {folder}/own-claims.toml; delete it to leave them out again\n",
+    )
     assert "25 claims: " in out
     assert "The gradient is < 1 & falls." in out
     mine = records(folder)["mine"]

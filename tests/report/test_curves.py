@@ -62,6 +62,13 @@ def test_values_and_intervals_are_those_that_were_computed(tmp_path, log):
     assert not {"low", "high"} & set(alone)  # one seed has no interval
 
 
+def test_a_number_may_follow_the_label_in_the_legend():
+    figure = drawn()
+    (axes,) = figure.axes
+    axes.legend(axes.lines, ["deep (20)", "one seed (1)", "deep guessing"])
+    assert [one["label"] for one in curves.describe(figure)["legend"]] == ["deep", "one seed"]
+
+
 def test_limits_are_those_of_the_drawing():
     figure = drawn()
     figure.axes[0].set(xlim=(0.5, 30), ylim=(100, 1e-3))

@@ -62,6 +62,7 @@ SECTION = Section(
     (("Converged", "the loss stays low"),),
     "results/function-fitting.nc",
     Table("What was measured", ("variable", "meaning"), (("loss", "MSE & more"),)),
+    "network: shallow, deep",
 )
 PAGE = Page(
     "How networks train",
@@ -198,6 +199,7 @@ def test_hostile_text_stays_text():
         "javascript:alert('x') & #.nc",
         table,
         HOSTILE,
+        HOSTILE,
     )
     pairs = ((HOSTILE, HOSTILE),)
     verdict = Verdict("C1", "supported", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
@@ -206,7 +208,7 @@ def test_hostile_text_stays_text():
     )
     document = Document(render(page))
     assert len(document.all("script")) == 1
-    assert document.text.count(HOSTILE) == 52
+    assert document.text.count(HOSTILE) == 53
     assert document.all("svg")[0]["aria-label"] == HOSTILE
     assert "javascript%3Aalert%28%27x%27%29%20%26%20%23.nc" in [link["href"] for link in document.all("a")]
 
@@ -288,7 +290,7 @@ def test_notices_and_missing_units_are_seen():
 
 def test_empty_parts_leave_nothing_behind():
     none = Table("No rows", ("a", "b"), ())
-    empty = Section("e", "E", "", (), none, (), (none,), (), (), "", none)
+    empty = Section("e", "E", "", (), none, (), (none,), (), (), "", none, "")
     document = Document(render(Page("Title", "", (), (), (), "", (empty,), (), (), "", ())))
     assert [tag for tag, _ in document.elements if re.fullmatch("h[1-6]", tag)] == ["h1", "h2", "h2"]
     assert not {"table", "dl", "figure", "ol", "pre", "h3"} & {tag for tag, _ in document.elements}

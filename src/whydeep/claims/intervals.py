@@ -45,7 +45,7 @@ class Interval:
         else:  # how far from zero it is shows as well
             digits = max(digits, _decimals(self.estimate / 100), _decimals(self.low / 10))
         if width == 0 or (digits > 6 and abs(self.estimate) < 0.1):
-            return f"{self.estimate:.4g} [{self.low:.3g}, {self.high:.3g}]"
+            return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}]"
         estimate, low, high = (round(value, digits) + 0.0 for value in (self.estimate, self.low, self.high))  # no "-0"
         return f"{estimate:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
 

@@ -108,7 +108,8 @@ def _claim(where: str, table: Mapping[str, Any], variables: Mapping[str, Collect
         )
     unnamed = [dim for dim in minus if dim not in at]
     if unnamed:
-        raise SettingError(f"{where}: minus names {unnamed[0]!r}, which at must name as well")
+        named = ", ".join(at) or "no dimension"
+        raise SettingError(f"{where}: minus names {unnamed[0]!r}, which at must name as well, and at names {named}")
     words = f"{variable} at {_labels(at)}" if at else variable
     statistic = table.get("statistic", f"{words}, minus {_labels(minus)}" if minus else words)
     test = Test(statistic, _measure(table["id"], variable, at, minus), low=low, high=high, log=table.get("log", False))

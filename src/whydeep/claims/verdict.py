@@ -226,7 +226,7 @@ def _why_untested(one: Estimate) -> str:
     """Say why a part cannot be tested, nothing if it can."""
     n = len(one.values)
     if n == 0:
-        return "no seed has a value: missing, or diverged"
+        return "no seed has a value: nothing was measured, or it cannot be computed at this scale or on these data"
     infinite = int(np.isinf(one.values).sum())
     if infinite:
         return f"training diverged, or the value is infinite, in {infinite} of {one.seeds} seeds: no mean can be tested"

@@ -148,7 +148,7 @@ def _translate(node: ast.AST, text: str, depth: int) -> Evaluate:
             return _constant(CONSTANTS[name])
         case ast.Name(id=name):
             names = ("x", *CONSTANTS, *FUNCTIONS)
-            hint = f"write {name}(x)" if name in FUNCTIONS else near_names(name, names)
+            hint = f"write {name}(x)" if name in FUNCTIONS else near_names(name, names, most=len(names))
             raise SettingError(f"{text!r} uses {name!r}: {hint}")
         case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
             apply, value_of = OPERATORS[type(op)], part(operand)
@@ -164,8 +164,10 @@ def _translate(node: ast.AST, text: str, depth: int) -> Evaluate:
             function, inner = FUNCTIONS[name], part(argument)
             return lambda x: function(inner(x))
         case ast.Call(func=ast.Name(id=name)):
-            hint = "takes one value" if name in FUNCTIONS else near_names(name, FUNCTIONS)
+            hint = "takes one value" if name in FUNCTIONS else near_names(name, FUNCTIONS, most=len(FUNCTIONS))
             raise SettingError(f"{text!r} calls {name!r}: {hint}")
+        case ast.BinOp(op=ast.BitXor()):
+            raise SettingError(f"{text!r} uses ^: write ** for a power")
     piece = ast.get_source_segment(text, node) or text
     raise SettingError(
         f"{text!r} uses {piece!r}, which is not accepted: numbers, x, pi, e, + - * / // % ** (power), < <= > >=, "

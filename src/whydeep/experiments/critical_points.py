@@ -331,6 +331,7 @@ def _draw(results: xr.Dataset) -> MatplotlibFigure:
 
 def _draw_activation(axes: Axes, one: xr.Dataset, activation: str) -> None:
     ratios, order = eigenvalue_shares(one).positive, ("seed", "network")
+    counts = []
     for kind, (label, marker, colour) in LABELS.items():
         chosen = (one.kind == kind).transpose(*order).values
         axes.plot(
@@ -341,14 +342,15 @@ def _draw_activation(axes: Axes, one: xr.Dataset, activation: str) -> None:
             markerfacecolor="none" if kind == Stationarity.KINK else colour,
             alpha=0.65,
             markersize=5,
-            label=f"{label} ({int(chosen.sum())})",
+            label=label,
         )
+        counts.append(f"{label} ({int(chosen.sum())})")
     rho = mean_interval(correlation(one))
     name = WRITTEN[activation]
     title = f"{name}: Spearman {rho}" if np.isfinite(rho.estimate) else name
     axes.set(xscale="log", xlabel="MSE on the training points", title=title)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    axes.legend(axes.lines, counts, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
 def tables(results: xr.Dataset) -> tuple[Table, ...]:

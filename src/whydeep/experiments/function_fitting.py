@@ -345,7 +345,7 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
             Figure(
                 names[1],
                 titles[1],
-                f"Above: the function (black line) and the predictions of all n = {seeds} seeds on unseen points. "
+                f"Above: the function (thin line) and the predictions of all n = {seeds} seeds on unseen points. "
                 "Below: their error. Look at the shaded ends, |x| > 8.",
                 f"Predictions of three networks for {function}, and their errors.",
                 partial(_draw_predictions, one, function),
@@ -377,7 +377,7 @@ def _draw_learning_curves(results: xr.Dataset, function: str) -> MatplotlibFigur
     )  # fmt: skip
     axes.set(yscale="log", xlabel="iteration", ylabel="MSE on the training points", title=f"y = {_label(function)}")
     axes.set_xlim(0, float(results.iterations.max().fillna(results.sizes["iteration"])))
-    frame(axes, results.loss, log=True)
+    frame(axes, np.append(results.loss, level), log=True)
     axes.legend()
     return figure
 
@@ -417,7 +417,7 @@ def _draw_predictions(results: xr.Dataset, function: str) -> MatplotlibFigure:
 
 
 def _label(function: str) -> str:
-    return function if "x" in function and "(" in function else f"{function}(x)"
+    return f"{function}(x)" if function.isidentifier() and function != "x" else function
 
 
 def tables(results: xr.Dataset) -> tuple[Table, ...]:

@@ -206,6 +206,7 @@ def _section(
         definitions=tuple(experiment.definitions.items()),
         data_file=folder.results(experiment.name).relative_to(folder.path).as_posix(),
         variables=_variables(experiment, results),
+        labels=_labels(results),
         missing=f"Some units are missing: {missing}. Run the same command again to go on." if missing else "",
     )
 
@@ -217,6 +218,15 @@ def _variables(experiment: Experiment, results: xr.Dataset) -> page.Table:
         if name in results
     )
     return page.Table(f"{experiment.name}: what was measured", ("variable", "dimensions", "meaning"), rows)
+
+
+def _labels(results: xr.Dataset) -> str:
+    """Write the labels of every dimension that has some."""
+    known = [(str(name), results[name].values.tolist()) for name in results.dims if name in results.coords]
+    return "; ".join(
+        f"{name}: {', '.join(map(_text, labels)) if len(labels) <= 12 else f'{labels[0]:g} to {labels[-1]:g}'}"
+        for name, labels in known
+    )
 
 
 def _sample(results: xr.Dataset) -> str:
@@ -248,7 +258,7 @@ SCALE_NOTES = {
 def _verdicts_note(judgements: Sequence[Judgement], there: Results) -> str:
     counts = Counter(one.verdict for one in judgements)
     parts = [f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided") if counts[name]]
-    absent = f" {counts['not-run']} claims are about experiments that were not run." if counts["not-run"] else ""
+    absent = f" {counts['not-run']} claims are about what was not run." if counts["not-run"] else ""
     of_scale: dict[str, list[str]] = defaultdict(list)
     for name, results in there.items():
         of_scale[results.attrs["scale"]].append(name)

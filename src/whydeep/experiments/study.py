@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import xarray as xr
 
 from whydeep.data import Dataset, Source, locate, target_function
 from whydeep.errors import SettingError, near_names
@@ -221,9 +222,11 @@ def _write_results(
     missing = [job.setting.name for job, known in there if len(known) < len(seeds)]
     if not any(known for _, known in there):
         return
-    written = folder.results(experiment.name).exists()
-    if written and folder.read_results(experiment.name).attrs.get("units") == units:
-        return
+    if folder.results(experiment.name).exists():
+        written = folder.read_results(experiment.name)
+        if written.attrs.get("units") == units:
+            return
+        _say(_replaced(experiment, written, seeds, scale))
     parts = [(cast(Setting, job.setting).coordinates, folder.load(job)) for job, known in there if known]
     results = combine(parts, seeds, [cast(Setting, job.setting).coordinates for job in jobs])
     for name in results.data_vars:
@@ -243,6 +246,18 @@ def _write_results(
         "units": units,
     }
     folder.write_results(experiment.name, results)
+
+
+def _replaced(experiment: Experiment, written: xr.Dataset, seeds: tuple[int, ...], scale: Scale) -> str:
+    """Say that results of another scale or of more seeds make room for new ones."""
+    before = written.attrs.get("scale"), written.sizes.get("seed", 0)
+    if before[0] == scale and before[1] <= len(seeds):
+        return ""
+    count = "1 seed" if before[1] == 1 else f"{before[1]} seeds"
+    return (
+        f"{experiment.name}: the results of {count} at {before[0]} scale make room for those of this run; what was "
+        "measured is kept, and comes back with the command that measured it"
+    )
 
 
 def _headline(request: Request, experiments: Sequence[Experiment], images: Dataset | None, device: str) -> str:

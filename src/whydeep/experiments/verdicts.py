@@ -57,12 +57,13 @@ def find_own_claims(folder: RunFolder, path: Path | None) -> Own:
     given = [] if path is None else [path]
     if path is not None and path.suffix == ".toml":
         kept = []  # another file takes the place of the one that was kept
+    variables = {name: experiment.variables for name, experiment in EXPERIMENTS.items()}
     try:
-        variables = {name: experiment.variables for name, experiment in EXPERIMENTS.items()}
-        own = [one for file in (*kept, *given) for one in read_claims(file, variables)]
+        own = [one for file in kept for one in read_claims(file, variables)]
     except SettingError as error:
-        advice = f" (kept from an earlier command: give another with --claims, or delete {kept[0]})" if kept else ""
-        raise SettingError(f"{error}{advice}") from None
+        advice = f"kept from an earlier command: give another with --claims, or delete {kept[0]}"
+        raise SettingError(f"{error} ({advice})") from None
+    own += [one for file in given for one in read_claims(file, variables)]
     for experiment, claim in own:
         if not re.fullmatch(r"[\w.-]+", claim.id, re.ASCII):
             raise SettingError(

@@ -75,14 +75,16 @@ def describe(figure: Figure) -> dict[str, Any]:
 
 
 def _legend(figure: Figure, labels: set[str]) -> list[dict[str, str]]:
-    """Give identifiers to the texts of the legends that name a curve."""
+    """Give identifiers to the texts of the legends that name a curve; a number in brackets may follow its label."""
     found: list[dict[str, str]] = []
     for axes in figure.axes:
         legend = axes.get_legend()
         for text in legend.get_texts() if legend else ():
-            if text.get_text() in labels:
+            written = text.get_text()
+            label = written if written in labels else written.rpartition(" (")[0]
+            if label in labels:
                 text.set_gid(f"legend-{len(found)}")
-                found.append({"id": f"legend-{len(found)}", "label": text.get_text()})
+                found.append({"id": f"legend-{len(found)}", "label": label})
     return found
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from whydeep.errors import RunError
 from whydeep.report import curves
@@ -70,7 +70,7 @@ class Verdict:
 class Section:
     """One experiment; `name` is its anchor, `missing` is a warning.
 
-    `data_file` is relative to the report, and `variables` says what the file holds.
+    `data_file` is relative to the report; `variables` says what the file holds, and `labels` those of its dimensions.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Section:
     definitions: tuple[tuple[str, str], ...]
     data_file: str
     variables: Table
+    labels: str
     missing: str = ""
 
 
@@ -138,7 +139,16 @@ def _environment() -> Environment:
     )
     environment.filters["drawing"] = _drawing
     environment.filters["curves"] = _curves
+    environment.filters["cell"] = _cell
     return environment
+
+
+def _cell(text: str) -> Markup:
+    """Return a cell in which an interval is not broken; where there is no room it goes below its estimate."""
+    estimate, bracket, interval = text.partition(" [")
+    if not (bracket and interval.endswith("]")):
+        return escape(text)
+    return Markup('{} <span class="interval">[{}</span>').format(estimate, interval)
 
 
 def _drawing(figure: Figure) -> Markup:

@@ -99,8 +99,8 @@ def draw_band(
     With `markers` the points are marked, with `seeds` every seed's own are as well.
 
     With `log` both are computed on the logarithm (geometric mean), as for losses; the band of a `share`, such as an
-    accuracy, ends at 0 and 1. Long curves are thinned to every k-th point, at most `MOST_POINTS`: more than a screen can
-    show only makes files large.
+    accuracy, ends at 0 and 1. Long curves are thinned to every k-th point, at most `MOST_POINTS`: more than a screen
+    can show only makes files large.
     """
     if np.shape(values)[1] == 0:
         return

@@ -13,7 +13,8 @@ for (const figure of document.querySelectorAll("figure[id]")) {
   const series = new Map();
   for (const panel of panels)
     for (const one of panel.series) {
-      if (!series.has(one.label)) series.set(one.label, { colour: one.colour, parts: [] });
+      if (!series.has(one.label)) series.set(one.label, { colours: new Set(), parts: [] });
+      series.get(one.label).colours.add(one.colour);
       series.get(one.label).parts.push(...one.parts.map(part).filter(Boolean));
     }
   const legend = figure.querySelector(".legend");
@@ -23,7 +24,8 @@ for (const figure of document.querySelectorAll("figure[id]")) {
     button.setAttribute("aria-pressed", "true");
     const swatch = document.createElement("span");
     swatch.className = "swatch";
-    swatch.style.background = one.colour;
+    const stripes = [...one.colours].map((colour, place, { length }) => `${colour} ${(100 * place) / length}% ${(100 * (place + 1)) / length}%`);
+    swatch.style.background = `linear-gradient(90deg, ${stripes})`;
     button.append(swatch, label);
     const toggle = () => {
       const shown = hidden.has(label);
