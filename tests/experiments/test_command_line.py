@@ -39,6 +39,8 @@ def study(tmp_path_factory):
 SOME = ("function-fitting", "image-classification", "random-labels", "interpolation")
 """Experiments that stand for all where a study is run again: 6 + 3 + 3 + 1 units for each seed."""
 
+OTHERS = tuple(name for name in EXPERIMENTS if name not in SOME)
+
 
 def contents(folder, names=SOME):
     return {name: (folder / "results" / f"{name}.nc").read_bytes() for name in names}
@@ -70,16 +72,14 @@ def test_a_run_folder_is_complete(study):
         assert results.loss.notnull().all()
     for name, experiment in EXPERIMENTS.items():
         with xr.open_dataset(folder / "results" / f"{name}.nc", engine="h5netcdf") as results:
-            described = {str(one) for one in results.variables if "long_name" in results[one].attrs}
-            assert set(results.data_vars) <= set(experiment.variables) == described
+            assert set(results.data_vars) == set(experiment.variables)
+            assert all(one.attrs["long_name"] for one in results.data_vars.values())
             assert all(f">{variable}</th>" in report for variable in experiment.variables)
     with h5netcdf.File(folder / "results" / "image-classification.nc") as file:
         assert set(file.dimensions) == {"network", "seed", "epoch"}
 
 
-@pytest.mark.parametrize(
-    ("workers", "names"), [(1, SOME), (3, tuple(EXPERIMENTS))], ids=["one worker, some", "three workers, all"]
-)
+@pytest.mark.parametrize(("workers", "names"), [(1, SOME), (3, OTHERS)], ids=["one worker", "three workers"])
 def test_files_do_not_depend_on_the_workers(study, tmp_path, workers, names):
     common = ("--scale", "smoke", "--seeds", 3, "--dataset", "digits", "--out", "run")
     done = whydeep("run", *names, *common, "--workers", workers, cwd=tmp_path)

@@ -169,7 +169,10 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as `path`.png and `path`.svg, which knows its curves' values; equal figures give equal files."""
     known = curves.describe(figure)
     with figure_style():
-        figure.savefig(path.with_suffix(".png"), dpi=160, bbox_inches="tight", metadata={"Software": None})
-        metadata = {"Date": None, "Creator": None}
-        figure.savefig(path.with_suffix(".svg"), dpi=160, bbox_inches="tight", metadata=metadata)
+        figure.set_dpi(160)
+        figure.draw_without_rendering()  # arranged once, for both files
+        figure.set_layout_engine("none")
+        box = figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
+        for ending, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
+            figure.savefig(path.with_suffix(ending), dpi=160, bbox_inches=box, metadata=metadata)
     path.with_suffix(".svg").write_text(curves.embed(path.with_suffix(".svg").read_text(encoding="utf-8"), known))
