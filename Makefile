@@ -20,7 +20,7 @@ run: install  ## run the whole study at quick scale (ARGS: options of whydeep ru
 	$(BIN)/whydeep run $(ARGS)
 
 test: install  ## run the fast tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: install  ## check style and types
 	$(BIN)/ruff check .

@@ -5,12 +5,14 @@ import json
 import shlex
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import xarray as xr
 
 from whydeep.cli import main
 from whydeep.experiments import EXPERIMENTS, presentation
+from whydeep.experiments.study import Request, run_study
 
 MINE = """
 [[claims]]
@@ -128,6 +130,15 @@ def test_claims_of_old_results_need_no_run(folder, whydeep):
     status, *_ = whydeep("claims", folder)
     assert status == 0
     assert (folder / "claims.json").read_bytes() == kept
+
+
+def test_another_executor_measures_the_same(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    request = Request(("gradient-norm",), scale="smoke", seeds=3, out=tmp_path / "run")
+    with ThreadPoolExecutor(1) as threads:
+        assert run_study(request, executor=threads).finished == 3
+    result = "results/gradient-norm.nc"
+    assert (tmp_path / "run" / result).read_bytes() == (finished / result).read_bytes()
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

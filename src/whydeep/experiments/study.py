@@ -7,6 +7,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -63,10 +64,15 @@ class Request:
             target_function(function)
 
 
-def run_study(request: Request) -> Outcome:
+def run_study(request: Request, executor: Executor | None = None) -> Outcome:
     """Run what is missing in the folder, and write results, figures and the report.
 
     Returns how it ended; what was finished is kept whatever happens.
+
+    Args:
+        request: what to run.
+        executor: another place to train than processes of this machine, such as Dask's ``client.get_executor()``; data
+            sets must lie at the same place there, and `request.workers` says how many jobs to make room for.
 
     Raises:
         DataError: a data set that was asked for is not there.
@@ -98,7 +104,7 @@ def run_study(request: Request) -> Outcome:
         context = Context(device=device, source=source)
         shared = _share_out(jobs, workers) if device == "cpu" else jobs
         start = time.perf_counter()
-        outcome = execute(shared, folder, context, workers=workers, split=device == "cpu")
+        outcome = execute(shared, folder, context, workers=workers, executor=executor, split=device == "cpu")
         _say(_costs(outcome, time.perf_counter() - start, workers))
         manifest.add(outcome)
         for experiment in experiments:
