@@ -7,6 +7,7 @@ samples      Samples: inputs and targets, shared or one set per member
 batches      full batches, and mini batches in each member's own order
 objectives   CrossEntropy, MeanSquaredError
 optimizers   Adam, SGD: a learning rate per member, fused updates
+arguments    what Training and Evaluator accept
 engines      how losses and gradients are computed:
   stacked      fully connected networks, written out (fast); its inputs come from `feed`
   modules      any nn.Module: vectorised over members, or one by one
