@@ -41,7 +41,7 @@ NAME = "critical-points"
 WIDTHS = (1, 3, 5, 1)
 NETWORKS = {  # tanh, for comparison, takes ten times as long to solve
     "relu": {"smoke": 4, "quick": 12, "full": 100},
-    "tanh": {"smoke": 4, "quick": 12, "full": 50},
+    "tanh": {"smoke": 4, "quick": 12, "full": 25},
 }
 ITERATIONS = {"smoke": 300, "quick": 3000, "full": 10_000}
 POINTS = {"smoke": 100, "quick": 1000, "full": 1000}

@@ -54,7 +54,7 @@ WIDE_HIDDEN = (512,)  # 407,050 parameters, several hundred for every image that
 SMALL, REDRAWN, WIDE = "small network", "labels redrawn", "wide network"
 EPOCHS = {
     SMALL: {"smoke": 4, "quick": 25, "full": 400},
-    REDRAWN: {"smoke": 2, "quick": 8, "full": 100},
+    REDRAWN: {"smoke": 2, "quick": 8, "full": 50},
     WIDE: {"smoke": 4, "quick": 60, "full": 100},
 }
 TRAIN_IMAGES = {"smoke": 1000, "quick": 60_000, "full": 60_000}
