@@ -237,6 +237,13 @@ def test_the_last_of_equal_commands_is_repeated():
     assert presentation._command(there, alone) == "whydeep run --seeds 2"
 
 
+def test_labels_of_any_number_can_be_written():
+    functions = [f"x**{power}" for power in range(20)]
+    results = xr.Dataset(coords={"function": functions, "epoch": range(1, 81), "alpha": [0.5, 1.0]})
+    results["loss"] = ("place", [1.0])  # without labels
+    assert presentation._labels(results) == f"function: {', '.join(functions)}; epoch: 1 to 80; alpha: 0.5, 1.0"
+
+
 def test_settings_begin_with_what_tells_them_apart_and_numbers_are_on_the_right():
     results = xr.Dataset(coords={"network": ["a", "b"]})
     rows = [

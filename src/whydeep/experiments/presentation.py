@@ -221,11 +221,15 @@ def _variables(experiment: Experiment, results: xr.Dataset) -> page.Table:
 
 
 def _labels(results: xr.Dataset) -> str:
-    """Write the labels of every dimension that has some."""
-    known = [(str(name), results[name].values.tolist()) for name in results.dims if name in results.coords]
+    """Write the labels of every dimension that has some; of many numbers the first and the last."""
+
+    def written(labels: list[Any]) -> str:
+        if len(labels) <= 12 or isinstance(labels[0], str):
+            return ", ".join(map(_text, labels))
+        return f"{labels[0]:g} to {labels[-1]:g}"
+
     return "; ".join(
-        f"{name}: {', '.join(map(_text, labels)) if len(labels) <= 12 else f'{labels[0]:g} to {labels[-1]:g}'}"
-        for name, labels in known
+        f"{name}: {written(results[name].values.tolist())}" for name in results.dims if name in results.coords
     )
 
 
