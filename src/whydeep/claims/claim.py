@@ -116,9 +116,11 @@ def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Es
     """
     found = []
     for test in claim.tests:
-        for part, measured in _parts(test.measure(results)):
-            every = np.asarray(measured, dtype=float)
-            every = np.where(np.isnan(every) & _diverged(results, measured), inf, every)
+        measured = test.measure(results)
+        diverged = _diverged(results, measured)
+        for part, given in _parts(measured):
+            every = np.asarray(given, dtype=float)
+            every = np.where(np.isnan(every) & diverged, inf, every)
             values = every[~np.isnan(every)]
             interval = mean_interval(values, log=test.log, level=level, limits=test.limits)
             found.append(Estimate(claim, test, part, interval, values, len(every)))

@@ -20,10 +20,10 @@ from whydeep.experiments.image_training import (
     image_counts,
     interval_cells,
     load_samples,
-    size_and_divergence,
     start_training,
     train,
 )
+from whydeep.experiments.results import size_and_divergence
 from whydeep.instruments import Landscape, input_sensitivity, sharpness
 from whydeep.population import CrossEntropy, Samples, Stream
 from whydeep.report.style import (

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from whydeep.claims import Claim, Test, mean_interval
 from whydeep.data import sample, target_function
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
-from whydeep.experiments.results import count_text
-from whydeep.networks import MLP, parameter_count, widths_for_budget
+from whydeep.experiments.results import count_text, size_and_divergence
+from whydeep.networks import MLP, widths_for_budget
 from whydeep.population import (
     Adam,
     MeanSquaredError,
@@ -122,13 +122,12 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
     errors = (predicted - truth) ** 2
     variance = np.array([one["y"].var() for one in points])
     final = np.array([row[stop - 1] for row, stop in zip(losses, stopped_at, strict=True)], dtype=float)
-    diverged = training.diverged_at.cpu().numpy()
-    per_seed = {
-        "parameters": np.full(len(seeds), float(parameter_count(setting.widths))),
+    found = size_and_divergence(training)
+    per_seed = found | {
         "iterations": stopped_at.astype(float),
         "converged": converged.astype(float),
         # A network that has converged is trained on with the others, which does not count.
-        "diverged_at": np.where((diverged < 0) | (diverged >= stopped_at), np.nan, diverged),
+        "diverged_at": np.where(found["diverged_at"] < stopped_at, found["diverged_at"], np.nan),
         "variance": variance,
         "final_loss": final,
         "settled_at": _first_settled(losses, 0.05 * variance),

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from whydeep.claims import Claim, Test, mean_interval
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
 from whydeep.experiments.function_training import draw_points, train
+from whydeep.experiments.results import size_and_divergence
 from whydeep.instruments import spike_alignment
 from whydeep.networks import MLP
 from whydeep.population import (
@@ -90,13 +91,9 @@ def measure(setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Da
         "gradient_norm": (("seed", "iteration"), norms.values),
         "layer_gradient_norm": (("seed", "layer", "iteration"), by_layer.values.transpose(1, 2)),
     }
-    diverged = training.diverged_at.cpu().numpy()
     return xr.Dataset(
         {name: (dims, values.cpu().numpy()) for name, (dims, values) in measured.items()}
-        | {
-            "parameters": ("seed", np.full(len(seeds), float(population.size))),
-            "diverged_at": ("seed", np.where(diverged < 0, np.nan, diverged)),
-        },
+        | {name: ("seed", values) for name, values in size_and_divergence(training).items()},
         coords={
             "seed": list(seeds),
             "iteration": np.arange(setting.iterations),

@@ -21,10 +21,9 @@ from whydeep.experiments.image_training import (
     image_counts,
     interval_cells,
     load_samples,
-    size_and_divergence,
     start_training,
 )
-from whydeep.experiments.results import count_text
+from whydeep.experiments.results import count_text, size_and_divergence
 from whydeep.networks import parameter_count, widths_for_budget
 from whydeep.population import Stream
 from whydeep.report.style import NETWORK_COLOURS, NETWORK_LINES, draw_band, frame, log_scale, new_figure, percent_scale

@@ -102,15 +102,6 @@ def both_splits(results: xr.Dataset, quantity: str) -> xr.DataArray:
     return xr.concat([results[f"train_{quantity}"], results[f"test_{quantity}"]], dim=labels)
 
 
-def size_and_divergence(training: Training) -> dict[str, np.ndarray]:
-    """Number of parameters, and first step whose loss is not finite (not-a-number if none), [member] each."""
-    steps = training.diverged_at.cpu().numpy()
-    return {
-        "parameters": np.full(len(steps), float(training.population.size)),
-        "diverged_at": np.where(steps < 0, np.nan, steps),
-    }
-
-
 def interval_cells(results: xr.Dataset, *names: str) -> tuple[str, ...]:
     """Means over seeds with their intervals, for a table: of losses on the logarithm, of accuracies as shares."""
 

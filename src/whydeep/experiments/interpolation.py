@@ -21,10 +21,10 @@ from whydeep.experiments.image_training import (
     evaluators,
     image_counts,
     load_samples,
-    size_and_divergence,
     start_training,
     train,
 )
+from whydeep.experiments.results import size_and_divergence
 from whydeep.instruments import interpolate, loss_barrier
 from whydeep.population import Stream
 from whydeep.population.streams import Purpose

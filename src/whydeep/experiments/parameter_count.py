@@ -19,11 +19,10 @@ from whydeep.experiments.image_training import (
     image_counts,
     interval_cells,
     load_samples,
-    size_and_divergence,
     start_training,
     train,
 )
-from whydeep.experiments.results import count_text
+from whydeep.experiments.results import count_text, size_and_divergence
 from whydeep.population import Stream
 from whydeep.report.style import SPLIT_STYLES, draw_band, frame, log_scale, new_figure, percent_scale
 from whydeep.runs import Context

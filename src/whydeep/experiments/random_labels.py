@@ -24,10 +24,9 @@ from whydeep.experiments.image_training import (
     image_counts,
     interval_cells,
     load_samples,
-    size_and_divergence,
     start_training,
 )
-from whydeep.experiments.results import count_text
+from whydeep.experiments.results import count_text, size_and_divergence
 from whydeep.population import Samples, Stream
 from whydeep.report.style import (
     BLUE,

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from whydeep.population import Training
+
 Coordinates = Mapping[str, str | float]
 
 
@@ -40,6 +42,15 @@ def count_text(counts: xr.DataArray) -> str:
     """
     known = counts.values[np.isfinite(counts.values)]
     return f"{int(known.max()):,}" if known.size else "-"
+
+
+def size_and_divergence(training: Training) -> dict[str, np.ndarray]:
+    """Number of parameters, and first step whose loss is not finite (not-a-number if none), [member] each."""
+    steps = training.diverged_at.cpu().numpy()
+    return {
+        "parameters": np.full(len(steps), float(training.population.size)),
+        "diverged_at": np.where(steps < 0, np.nan, steps),
+    }
 
 
 def _concat(parts: Sequence[tuple[Coordinates, xr.Dataset]], names: Sequence[str]) -> xr.Dataset:
