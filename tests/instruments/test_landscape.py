@@ -586,7 +586,7 @@ ERRORS = {
     "inputs alone": (lambda: plain(data=torch.ones(5, 3)), "data must be Samples"),
     "tensors instead of pairs": (lambda: plain(data=[torch.ones(2, 3)] * 3), "data must be Samples"),
     "random": (
-        lambda: plain(networks=Noisy()),
+        lambda: plain(networks=Noisy(), data=(normal(50, 3), normal(50, 2))),  # no two masks give the same loss
         "Noisy gives different losses for the same inputs, in evaluation mode too: take the randomness out",
     ),
     "batches of names": (lambda: plain(data=[("a", "b")]), "data must be Samples"),
