@@ -10,6 +10,12 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def same_draws():
+    """What a test draws without a generator of its own, such as the weights of a module, is the same every time."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def interrupts():
     """A shell has its background jobs ignore interrupts; the commands that tests interrupt must not inherit that."""
