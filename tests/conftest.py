@@ -2,6 +2,10 @@ import signal
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("any machine", settings.default, deadline=None)  # how long an example takes is not tested
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True, scope="session")

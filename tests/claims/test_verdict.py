@@ -6,7 +6,7 @@ from math import inf, nan
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -309,7 +309,6 @@ def with_moments(n, mean, deviation):
 
 
 @given(st.integers(3, 8), st.floats(0.1, 3), st.sampled_from([-1, 1]), st.booleans())
-@settings(deadline=None)
 def test_that_many_seeds_decide_and_one_fewer_does_not(n, deviation, side, two_bounds):
     bounds = {"low": 0, "high": 100} if two_bounds else {"low": 0}
     judged = one(with_moments(n, side, deviation), **bounds)

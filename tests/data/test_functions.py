@@ -55,7 +55,7 @@ expressions = st.recursive(atoms, larger, max_leaves=8).filter(lambda pair: len(
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_expressions_are_what_numpy_says_they_are(data):
     with np.errstate(all="ignore"):
         text, expected = data.draw(expressions)
@@ -63,7 +63,7 @@ def test_expressions_are_what_numpy_says_they_are(data):
 
 
 @given(st.one_of(st.text(max_size=300), st.text("x()*/+-.,0123456789einsco[]{}:=<>'\"\\ \n", max_size=230)))
-@settings(deadline=2000, max_examples=300)
+@settings(max_examples=300)
 def test_any_text_is_a_function_or_one_clear_line(text):
     try:
         values = target_function(text)(X)

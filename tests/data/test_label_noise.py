@@ -18,7 +18,7 @@ def balanced(samples=20_000, classes=CLASSES):
 
 
 @given(st.integers(0, 60), st.floats(0, 1), st.integers(0, 9))
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_exactly_the_rounded_fraction_is_drawn_anew(samples, fraction, seed):
     """Shown by classes so many that no label is drawn right by chance."""
     labels = torch.zeros(samples, dtype=torch.int64)

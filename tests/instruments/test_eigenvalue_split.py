@@ -87,7 +87,7 @@ def test_eigenvalues_that_are_not_numbers_have_no_shares():
     st.floats(0, 0.5),
     st.integers(-30, 30),
 )
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 def test_shares_sum_to_one_and_do_not_depend_on_the_scale(eigenvalues, tolerance, exponent):
     eigenvalues[np.abs(eigenvalues) < 1e-100] = 0
     found = shares(eigenvalues, tolerance=tolerance)

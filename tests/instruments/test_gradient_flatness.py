@@ -138,7 +138,7 @@ gradients_and_matrices = st.integers(1, 5).flatmap(
 
 
 @given(gradients_and_matrices)
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 def test_between_zero_and_one_and_indifferent_to_signs_and_turns(pair):
     """For -L the step is the same; for a turned basis it is turned."""
     gradient, matrix = pair

@@ -175,7 +175,7 @@ def test_a_double_well(tilt):
 
 
 @given(st.integers(0, 999), st.lists(st.floats(0, 1), max_size=9))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 def test_a_convex_loss_has_no_barrier(seed, between):
     matrix, a, b = normal(3, 3, seed=seed), normal(3, seed=seed + 1), normal(3, seed=seed + 2)
     line = interpolate(QuadraticForm(a), QuadraticForm(b), [0, 1, *between])
@@ -194,7 +194,7 @@ def test_a_slope_is_no_barrier_by_the_line_and_is_one_by_the_mean_of_the_ends():
     st.lists(st.tuples(st.integers(-200, 300).map(lambda n: n / 100), st.floats(-9, 9), st.floats(-9, 9)), max_size=8),
     st.data(),
 )
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_the_barrier_is_the_highest_point_above_the_line_in_any_order(others, data):
     ends = [
         (0.0, *data.draw(st.tuples(*[st.floats(-9, 9)] * 2))),

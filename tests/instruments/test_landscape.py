@@ -660,7 +660,7 @@ def test_wrong_settings_are_named(given):
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 def test_the_closed_form_equals_automatic_differentiation(data):
     """For any widths, activation, number of samples and points, and however both are cut into blocks."""
     draw = data.draw

@@ -59,7 +59,7 @@ def test_equals_jacobians_of_each_sample_alone(name, engine):
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 def test_the_closed_form_for_any_network_and_any_blocks(data):
     draw, small = data.draw, st.integers(1, 5)
     widths = (draw(small), *draw(st.lists(small, max_size=3)), draw(small))

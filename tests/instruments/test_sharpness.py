@@ -198,7 +198,7 @@ def check_bounds(landscape, epsilon, seed, draws, steps):
 
 
 @given(st.integers(1, 6), st.integers(0, 99), st.floats(1e-4, 0.05), st.integers(1, 6), st.integers(0, 12))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 def test_bounds_on_any_quadratic_form(size, seed, epsilon, draws, steps):
     landscape = quadratic(symmetric(size, seed), start=0.3 * normal(size, seed=seed + 1))
     found = check_bounds(landscape, epsilon, seed, draws, steps)
@@ -211,7 +211,7 @@ def test_bounds_on_any_quadratic_form(size, seed, epsilon, draws, steps):
 @given(
     st.integers(0, 99), st.sampled_from(["relu", "tanh"]), st.floats(1e-4, 0.3), st.integers(1, 5), st.integers(0, 9)
 )
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 def test_bounds_on_any_network(seed, activation, epsilon, draws, steps):
     module = seeded(lambda: MLP((FEATURES, 4, 2), activation), seed)
     landscape = Landscape(module, (normal(9, FEATURES), normal(9, 2, seed=3)), functional.mse_loss)

@@ -255,7 +255,7 @@ moving_paths = any_paths.filter(lambda snapshots: np.ptp(snapshots.reshape(-1, s
 
 
 @given(moving_paths, st.integers(0, 3), st.sampled_from([1e-3, 1.0, 1e4]))
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 def test_turning_shifting_and_scaling_change_neither_explained_shares_nor_directness(snapshots, seed, scale):
     moved = scale * (snapshots @ rotation(snapshots.shape[2], seed) + 7)
     before, after = (trajectory_pca(some, components=1).explained for some in (snapshots, moved))
@@ -265,7 +265,7 @@ def test_turning_shifting_and_scaling_change_neither_explained_shares_nor_direct
 
 
 @given(moving_paths)
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 def test_explained_shares_are_shares_and_directness_is_at_most_one(snapshots):
     explained = trajectory_pca(snapshots, components=1).explained
     assert explained.sum() == pytest.approx(1)

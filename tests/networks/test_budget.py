@@ -31,7 +31,6 @@ def test_the_networks_of_function_fitting_have_one_budget(layers):
 
 
 @given(st.integers(1, 6), st.integers(1, 800), st.integers(1, 20), st.integers(1, 200_000))
-@settings(deadline=None)
 def test_widths_are_within_one_percent_or_the_nearest_count_is_named(layers, inputs, outputs, budget):
     try:
         widths = widths_for_budget(layers, inputs, outputs, budget)
@@ -44,7 +43,7 @@ def test_widths_are_within_one_percent_or_the_nearest_count_is_named(layers, inp
 
 
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 3), st.integers(1, 60))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_no_other_network_is_nearer_when_none_fits(layers, inputs, outputs, budget):
     """Against all networks with widths up to the budget, which hold every nearest one."""
     try:

@@ -475,7 +475,7 @@ def test_denormals_are_flushed_inside_and_kept_outside():
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 def test_a_member_never_depends_on_its_neighbours(data):
     """As above, for any widths, activation, data type, batch size, and shared or own samples."""
     draw = data.draw
