@@ -19,6 +19,7 @@ from whydeep.errors import SettingError
 from whydeep.networks import recognise
 from whydeep.population.batches import Batch
 from whydeep.population.feed import Feed
+from whydeep.population.layers import FixedFirst, Layer, Linear, Narrow, NarrowFirst, Signals, Wide
 from whydeep.population.objectives import Objective
 from whydeep.population.population import Population
 from whydeep.population.samples import Samples
@@ -70,30 +71,22 @@ def _kind(activation: nn.Module) -> type[nn.Module] | None:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One linear layer of a block of members: views of its parameters, gradients and buffers.
+class LayerBuffers:
+    """What a layer of all members reads and writes; a block of members uses what it needs of the last three.
 
-    Shapes: weight [member, out, in], bias [member, out, 1], activation and delta [member, out, sample],
-    product [member, out, in or more].
+    Shapes: outputs and deltas [member, out, slot], product [member, out, in or more], None for a wide layer.
     """
 
-    weight: Tensor
-    bias: Tensor
-    activation: Tensor
-    weight_gradient: Tensor
-    bias_gradient: Tensor
-    delta: Tensor
-    product: Tensor
-
-    @property
-    def wide(self) -> bool:
-        """Whether samples come first in the memory of activation and delta."""
-        return self.activation.stride(1) == 1 < self.activation.shape[1]
+    parameters: Linear
+    gradients: Linear
+    outputs: Tensor
+    deltas: Tensor
+    product: Tensor | None
 
 
 @dataclass(frozen=True)
 class Block:
-    """Members that are computed together."""
+    """Members that are computed together, on batches with one number of samples."""
 
     members: slice
     layers: list[Layer]
@@ -115,52 +108,56 @@ class Stacked:
         activation = ACTIVATIONS[type(found.activation)]
         self.objective, self.feed = objective, feed
         self.activate, self.activate_backward = activation.forward, activation.backward
-        widths, slots, members = found.widths, feed.slots, len(population)
+        widths, slots, self._members = found.widths, feed.slots, len(population)
         if feed.features != widths[0]:
             raise SettingError(f"inputs have {feed.features} features, the network takes {widths[0]}")
         on_cpu = population.device.type == "cpu"
-        size = members
+        self._block_size = self._members
         if on_cpu:
             numbers = slots * (2 * sum(widths[1:]) + feed.gathered_features)
-            size = min(members, max(1, CACHE_BYTES // (numbers * population.flat.element_size())))
+            fitting = max(1, CACHE_BYTES // (numbers * population.flat.element_size()))
+            self._block_size = min(self._members, fitting)
 
-        def signals(fan_in: int, fan_out: int) -> Tensor:
+        def buffers(name: str, fan_in: int, fan_out: int) -> LayerBuffers:
+            parameters, gradients = (Linear(views[f"{name}.weight"], views[f"{name}.bias"]) for views in all_views)
+            size, empty, zeros = self._block_size, population.flat.new_empty, population.flat.new_zeros
             # Zeros: slots that hold no sample count for nothing only if they are finite.
-            if on_cpu and fan_in * fan_out >= WIDE:
-                return population.flat.new_zeros(size, slots, fan_out).mT
-            return population.flat.new_zeros(size, fan_out, slots)
+            if on_cpu and fan_out > 1 and fan_in * fan_out >= WIDE:
+                outputs, deltas = (zeros(size, slots, fan_out).mT for _ in range(2))
+                return LayerBuffers(parameters, gradients, outputs, deltas, product=None)
+            outputs, deltas = (zeros(size, fan_out, slots) for _ in range(2))
+            return LayerBuffers(parameters, gradients, outputs, deltas, empty(size, fan_out, fan_in))
 
-        buffers = [
-            (
-                signals(fan_in, fan_out),
-                signals(fan_in, fan_out),
-                # A product of its own, copied to the gradient's row, is faster than one written there.
-                population.flat.new_empty(size, fan_out, fan_in),
-            )
-            for fan_in, fan_out in pairwise((feed.row_features, *widths[1:]))
-        ]
-        gradient_views = population.layout.views(gradients)
+        all_views = population.parameters, population.layout.views(gradients)
+        fans = pairwise((feed.row_features, *widths[1:]))
+        self._buffers = [buffers(name, *fan) for name, fan in zip(found.layers, fans, strict=True)]
+        self._blocks: dict[int, list[Block]] = {}
+        self._losses = population.flat.new_empty(self._members)
 
-        def block(start: int) -> Block:
-            chosen = slice(start, min(start + size, members))
-            return Block(
-                chosen,
-                [
-                    Layer(
-                        population.parameters[f"{name}.weight"][chosen],
-                        population.parameters[f"{name}.bias"][chosen].unsqueeze(2),
-                        activation[: chosen.stop - start],
-                        gradient_views[f"{name}.weight"][chosen],
-                        gradient_views[f"{name}.bias"][chosen],
-                        delta[: chosen.stop - start],
-                        product[: chosen.stop - start],
-                    )
-                    for name, (activation, delta, product) in zip(found.layers, buffers, strict=True)
-                ],
-            )
+    def _blocks_of(self, count: int) -> list[Block]:
+        """Return the blocks for batches of so many samples; they share buffers."""
+        if count not in self._blocks:
+            starts = range(0, self._members, self._block_size)
+            chosen = [slice(start, min(start + self._block_size, self._members)) for start in starts]
+            self._blocks[count] = [
+                Block(members, [self._layer(number, members, count) for number in range(len(self._buffers))])
+                for members in chosen
+            ]
+        return self._blocks[count]
 
-        self.blocks = [block(start) for start in range(0, members, size)]
-        self._losses = population.flat.new_empty(members)
+    def _layer(self, number: int, members: slice, count: int) -> Layer:
+        buffers = self._buffers[number]
+        parameters, gradients = (
+            Linear(linear.weight[members], linear.bias[members]) for linear in (buffers.parameters, buffers.gradients)
+        )
+        size = members.stop - members.start
+        outputs, deltas = (Signals.of(units[:size], count) for units in (buffers.outputs, buffers.deltas))
+        if buffers.product is None:
+            return Wide(parameters, gradients, outputs, deltas)
+        kind = Narrow
+        if number == 0:
+            kind = FixedFirst if self.feed.fixed and len(parameters.bias[0]) > 1 else NarrowFirst
+        return kind(parameters, gradients, outputs, deltas, buffers.product[:size])
 
     def relabel(self, samples: Samples) -> None:
         """Take other targets for the same inputs."""
@@ -168,12 +165,12 @@ class Stacked:
 
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
-        for block in self.blocks:
-            columns, rows, targets = self.feed.fetch(batch, block.members)
-            outputs = self._forward(block, columns, batch.count)
-            deltas = block.layers[-1].delta
+        for block in self._blocks_of(batch.count):
+            inputs, targets = self._fetch(batch, block.members)
+            outputs = self._forward(block, inputs)
+            deltas = block.layers[-1].deltas.units
             self._losses[block.members] = self.objective.losses_and_deltas(outputs, targets, batch.weights, deltas)
-            self._backward(block, rows, batch.count)
+            self._backward(block, inputs)
         return self._losses
 
     def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -181,66 +178,23 @@ class Stacked:
 
         The outputs lie in a buffer that the next block overwrites.
         """
-        for block in self.blocks:
-            columns, _, targets = self.feed.fetch(batch, block.members)
-            yield block.members, self._forward(block, columns, batch.count), targets
+        for block in self._blocks_of(batch.count):
+            inputs, targets = self._fetch(batch, block.members)
+            yield block.members, self._forward(block, inputs), targets
 
-    def _forward(self, block: Block, columns: Tensor, count: int) -> Tensor:
-        signal = columns
+    def _fetch(self, batch: Batch, members: slice) -> tuple[Signals, Tensor]:
+        columns, rows, targets = self.feed.fetch(batch, members)
+        return Signals(columns, rows, batch.count), targets
+
+    def _forward(self, block: Block, signals: Signals) -> Tensor:
         for layer in block.layers[:-1]:
-            signal = self.activate(_linear(layer, signal, count))
-        return _linear(block.layers[-1], signal, count)
+            signals = layer.forward(signals)
+            self.activate(signals.units)
+        return block.layers[-1].forward(signals).units
 
-    def _backward(self, block: Block, rows: Tensor, count: int) -> None:
-        first = block.layers[0]
+    def _backward(self, block: Block, inputs: Signals) -> None:
         for below, layer in reversed(list(pairwise(block.layers))):
-            if layer.wide:
-                _write_gradients(layer, below.activation.mT[:, :count])
-                for weight, delta, pull in zip(layer.weight, layer.delta, below.delta, strict=True):
-                    torch.mm(delta.T[:count], weight, out=pull.T[:count])
-                below.delta[:, :, count:].zero_()  # may be left from a larger batch
-            else:
-                _outer(layer.delta, below.activation.mT, layer.product)
-                layer.weight_gradient.copy_(layer.product)
-                torch.sum(layer.delta, dim=2, out=layer.bias_gradient)
-                torch.bmm(layer.weight.mT, layer.delta, out=below.delta)
-            self.activate_backward(below.delta, below.activation)
-        features = first.weight.shape[2]
-        if first.wide:
-            _write_gradients(first, rows[:, :count, :features])
-        elif self.feed.fixed and first.weight.shape[1] > 1:  # rows end with a one: weights and biases at once
-            product = first.product.view(len(rows), -1, first.weight.shape[1])
-            torch.bmm(rows.transpose(1, 2), first.delta.transpose(1, 2), out=product)
-            first.weight_gradient.copy_(product[:, :features].transpose(1, 2))
-            first.bias_gradient.copy_(product[:, features])
-        else:
-            _outer(first.delta[:, :, : rows.shape[1]], rows, first.product)
-            first.weight_gradient.copy_(first.product[:, :, :features])
-            torch.sum(first.delta, dim=2, out=first.bias_gradient)
-
-
-def _linear(layer: Layer, signal: Tensor, count: int) -> Tensor:
-    """Write weight @ signal + bias to the layer's activation, and return it."""
-    if not layer.wide:
-        return torch.baddbmm(layer.bias, layer.weight, signal, out=layer.activation)
-    for bias, weight, inputs, outputs in zip(layer.bias, layer.weight, signal, layer.activation, strict=True):
-        torch.addmm(bias.T, inputs.T[:count], weight.T, out=outputs.T[:count])
-    # What a member that diverged left there would reach others: not-a-number times a weight of zero is not zero.
-    layer.activation[:, :, count:].zero_()
-    return layer.activation
-
-
-def _write_gradients(layer: Layer, rows: Tensor) -> None:
-    """Write the gradients of a wide layer, from rows [member, sample, in] of the samples that there are."""
-    deltas = layer.delta[:, :, : rows.shape[1]]
-    for delta, inputs, gradient in zip(deltas, rows, layer.weight_gradient, strict=True):
-        torch.mm(delta, inputs, out=gradient)
-    torch.sum(deltas, dim=2, out=layer.bias_gradient)
-
-
-def _outer(deltas: Tensor, rows: Tensor, product: Tensor) -> None:
-    """Write deltas [member, out, sample] @ rows [member, sample, in] to product [member, out, in]."""
-    if product.shape[2] == 1:  # MKL sums a single column of one member in another order than of several
-        torch.sum(deltas * rows.transpose(1, 2), dim=2, keepdim=True, out=product)
-    else:
-        torch.bmm(deltas, rows, out=product)
+            layer.write_gradients(below.outputs)
+            layer.pull_back(below.deltas)
+            self.activate_backward(below.deltas.units, below.outputs.units)
+        block.layers[0].write_gradients(inputs)
