@@ -224,7 +224,3 @@ def _one_line(message: str, given: list[str]) -> str:
     if unknown:
         return f"no option of {command} is called {unknown[0]}: {near_names(unknown[0], options)}"
     return re.sub(r"\s+", " ", first) + f"; see whydeep {command} --help"
-
-
-if __name__ == "__main__":
-    main()

@@ -17,7 +17,7 @@ from whydeep import __version__
 from whydeep.cli import main
 from whydeep.experiments import EXPERIMENTS
 
-WHYDEEP = [sys.executable, "-m", "whydeep.cli"]
+WHYDEEP = [sys.executable, "-m", "whydeep"]
 
 
 def whydeep(*arguments, cwd, **environment):

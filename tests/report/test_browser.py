@@ -31,7 +31,7 @@ def report(tmp_path_factory):
     )
     command = "run gradient-norm interpolation --scale smoke --seeds 3 --dataset digits --workers 1 --claims own.toml"
     done = subprocess.run(
-        [sys.executable, "-m", "whydeep.cli", *command.split(), "--out", "run"],
+        [sys.executable, "-m", "whydeep", *command.split(), "--out", "run"],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if name != "WHYDEEP_DATA"},
         capture_output=True,
