@@ -418,6 +418,62 @@ def test_hidden_curves_have_no_values(visit):
     assert not figure.locator(".tip").is_visible()
 
 
+def test_the_arrow_keys_show_values_too(visit):
+    page = visit()
+    figure, known = figures(page)[0]
+    curves = [(panel, one) for panel in known["panels"] for one in panel["series"] if not one["quiet"]]
+    card, tip = figure.locator(".card"), figure.locator(".tip")
+    marked = tip.locator("strong")
+    card.focus()
+    assert not tip.is_visible()
+    page.keyboard.press("ArrowRight")
+    assert marked.text_content().startswith(f"{curves[0][1]['label']}: ")
+    heads = [tip.locator("div").first.text_content()]
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+        heads.append(tip.locator("div").first.text_content())
+    page.keyboard.press("ArrowLeft")
+    assert tip.locator("div").first.text_content() == heads[-2]
+    xs = [number(head.split(": ")[1]) for head in heads]
+    assert xs == sorted(set(xs))
+    for place in range(1, len(curves) + 1):  # round all curves, and back to the first
+        page.keyboard.press("ArrowDown")
+        assert marked.text_content().startswith(f"{curves[place % len(curves)][1]['label']}: ")
+    page.keyboard.press("ArrowUp")
+    assert marked.text_content().startswith(f"{curves[-1][1]['label']}: ")
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+    page.keyboard.press("ArrowLeft")
+    assert tip.is_visible()
+    page.keyboard.press("Tab")
+    assert not tip.is_visible()
+
+
+def test_the_keyboard_does_not_stop_at_hidden_curves(visit):
+    page = visit()
+    spoken = [
+        (
+            figure,
+            list(
+                dict.fromkeys(one["label"] for panel in known["panels"] for one in panel["series"] if not one["quiet"])
+            ),
+        )
+        for figure, known in figures(page)
+    ]
+    figure, names = max(spoken, key=lambda one: len(one[1]))
+    assert len(names) > 1
+    for name in names[1:]:
+        figure.get_by_role("button", name=name, exact=True).click()
+    figure.locator(".card").focus()
+    for key in ("ArrowRight", "ArrowDown", "ArrowDown"):
+        page.keyboard.press(key)
+        assert figure.locator(".tip strong").text_content().startswith(f"{names[0]}: ")
+    figure.get_by_role("button", name=names[0], exact=True).click()
+    figure.locator(".card").focus()
+    page.keyboard.press("ArrowRight")
+    assert not figure.locator(".tip").is_visible()
+
+
 def test_a_finger_shows_values_too(visit):
     page = visit("phone", has_touch=True)
     figure, known = figures(page)[0]

@@ -1,5 +1,5 @@
 "use strict";
-// Pointing at a figure shows the values of its curves; a button below it hides and shows a curve.
+// Pointing at a figure, or the arrow keys, show the values of its curves; a button below it hides and shows a curve.
 for (const figure of document.querySelectorAll("figure[id]")) {
   const data = figure.querySelector("script.curves");
   if (!data) continue;
@@ -49,7 +49,7 @@ for (const figure of document.querySelectorAll("figure[id]")) {
   const tip = document.createElement("div");
   tip.className = "tip";
   tip.hidden = true;
-  tip.setAttribute("aria-hidden", "true");
+  tip.setAttribute("aria-live", "polite");
   const mark = document.createElement("div");
   mark.className = "mark";
   mark.hidden = true;
@@ -72,31 +72,32 @@ for (const figure of document.querySelectorAll("figure[id]")) {
     tip.hidden = true;
     mark.hidden = true;
   };
-  const point = (event) => {
-    const panel = panels.find((one) => {
-      const box = part(one.id)?.getBoundingClientRect();
-      return box && event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;
-    });
+  const boxOf = (panel) => part(panel.id)?.getBoundingClientRect();
+  const holds = (box, x, y) => box && x >= box.left && x <= box.right && y >= box.top && y <= box.bottom;
+  const placeIn = (panel, box) => (one, index) => [
+    box.left + share(panel.x, one.x[index]) * box.width,
+    box.bottom - share(panel.y, one.y[index]) * box.height,
+  ];
+  const visible = (one) => !hidden.has(one.label) && !one.quiet;
+  // Show the values near a place on the screen; `chosen`, a curve, is the one that is marked, whichever lies nearest.
+  const point = ({ clientX, clientY }, chosen = null) => {
+    const panel = panels.find((one) => holds(boxOf(one), clientX, clientY));
     if (!panel) return leave();
-    const box = part(panel.id).getBoundingClientRect();
-    const place = (one, index) => [
-      box.left + share(panel.x, one.x[index]) * box.width,
-      box.bottom - share(panel.y, one.y[index]) * box.height,
-    ];
+    const place = placeIn(panel, boxOf(panel));
     // The nearest point of each curve: along x for lines, in the plane for dots.
     let best = null;
     const rows = [];
     for (const one of panel.series) {
-      if (hidden.has(one.label) || one.quiet) continue;
+      if (!visible(one)) continue;
       let nearest = -1, least = Infinity, at = null;
       for (let index = 0; index < one.x.length; index++) {
         const [x, y] = place(one, index);
-        const far = one.dots ? Math.hypot(x - event.clientX, y - event.clientY) : Math.abs(x - event.clientX);
+        const far = one.dots || one === chosen ? Math.hypot(x - clientX, y - clientY) : Math.abs(x - clientX);
         if (far < least) [nearest, least, at] = [index, far, [x, y]];
       }
       if (nearest < 0 || (one.dots && least > 12)) continue;
       rows.push([one, nearest]);
-      const far = Math.hypot(at[0] - event.clientX, at[1] - event.clientY);
+      const far = one === chosen ? -1 : Math.hypot(at[0] - clientX, at[1] - clientY);
       if (!best || far < best.far) best = { far, at, one, nearest };
     }
     if (!best) return leave();
@@ -122,14 +123,45 @@ for (const figure of document.querySelectorAll("figure[id]")) {
     const frame = card.getBoundingClientRect();
     mark.style.left = `${best.at[0] - frame.left}px`;
     mark.style.top = `${best.at[1] - frame.top}px`;
-    const left = event.clientX - frame.left, top = event.clientY - frame.top;
+    const left = clientX - frame.left, top = clientY - frame.top;
     const across = left > frame.width / 2 ? left - tip.offsetWidth - 14 : left + 14;
     tip.style.left = `${Math.max(0, Math.min(frame.width - tip.offsetWidth, across))}px`;
     tip.style.top = `${Math.max(0, top - tip.offsetHeight - 10)}px`;
   };
-  svg.addEventListener("pointermove", point);
-  svg.addEventListener("pointerdown", point);
+  svg.addEventListener("pointermove", (event) => point(event));
+  svg.addEventListener("pointerdown", (event) => point(event));
   // A finger that is lifted leaves too, and its tip stays until another place is touched.
   svg.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && leave());
   document.addEventListener("pointerdown", (event) => svg.contains(event.target) || leave());
+
+  // -- the same by keyboard: along a curve with left and right, to the next one with up and down ------------------
+  card.tabIndex = 0;
+  card.setAttribute("role", "group");
+  card.setAttribute("aria-label", `Values of ${figure.querySelector("figcaption strong").textContent} with the arrow keys`);
+  let current = null, reached = -1;
+  const steps = { ArrowLeft: -1, ArrowRight: 1 }, turns = { ArrowUp: -1, ArrowDown: 1 };
+  card.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") return leave();
+    if (!(event.key in steps || event.key in turns) || event.ctrlKey || event.altKey || event.metaKey) return;
+    // What can be reached: the points of each curve that can be seen, at most 50 of them.
+    const routes = panels.flatMap((panel) => {
+      const box = boxOf(panel);
+      if (!box) return [];
+      return panel.series.filter(visible).map((one) => {
+        const inside = one.x.map((_, index) => placeIn(panel, box)(one, index)).filter(([x, y]) => holds(box, x, y));
+        const stride = Math.ceil(inside.length / 50);
+        return { one, places: inside.filter((_, index) => index % stride === 0 || index === inside.length - 1) };
+      });
+    }).filter((route) => route.places.length);
+    if (!routes.length) return;
+    event.preventDefault();
+    const before = routes.findIndex((route) => route.one === current);
+    const turned = before < 0 ? 0 : (before + (turns[event.key] || 0) + routes.length) % routes.length;
+    const { one, places } = routes[turned];
+    reached = Math.max(0, Math.min(places.length - 1, reached + (steps[event.key] || 0)));
+    current = one;
+    const [clientX, clientY] = places[reached];
+    point({ clientX, clientY }, one);
+  });
+  card.addEventListener("blur", leave);
 }
