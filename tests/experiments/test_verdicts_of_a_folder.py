@@ -4,7 +4,6 @@ import html
 import json
 import shlex
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -173,15 +172,14 @@ def test_the_report_has_the_verdicts_that_claims_prints(folder, whydeep):
     assert not (folder / "report.html").exists()  # which was not asked for
 
 
-def test_a_folder_of_unlike_runs_says_so_and_how_to_repeat_each(folder, whydeep, monkeypatch):
-    command = ["run", "weight-trajectories", "--scale", "smoke", "--seeds", "2", "--workers", "1", "--out", "run"]
-    monkeypatch.setattr(sys, "argv", ["whydeep", *command])
+def test_a_folder_of_unlike_runs_says_so_and_how_to_repeat_each(folder, whydeep):
+    command = ["run", "weight-trajectories", "--scale", "smoke", "--seeds", "2", "--out", "run", "--workers", "1"]
     whydeep(*command)
     report = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
     assert "The results of gradient-norm are of an earlier run, with another scale, number of seeds or images" in report
     assert "n = 2, 3 per setting" in report
     first, second = report.partition("<pre><code>")[2].partition("</code>")[0].splitlines()
-    assert first.startswith("whydeep")
+    assert first.startswith("whydeep run gradient-norm --scale smoke --seeds 3 --out ")
     assert second == shlex.join(["whydeep", *command])
     assert " At smoke scale networks" in report
 
@@ -386,6 +384,28 @@ MISTAKES = {
     "no attribute": (MEASURE % "r.nothing", "claim ours: AttributeError: "),
     "no number": (MEASURE % "1 / 0", "claim ours: ZeroDivisionError: division by zero"),
     "no array": (MEASURE % "3.0", "claim ours: its measure must return a DataArray with a dimension seed"),
+    "other seeds": (
+        MEASURE % "r.gradient_norm.isel(seed=[0]).drop_vars('seed')",
+        "claim ours: x is of 1 seeds that cannot be matched with those of the results: keep the coordinate seed",
+    ),
+    "no tests": (
+        MEASURE.replace("(Test('x', lambda r: %s, low=0),)", "(lambda r: r.gradient_norm,)"),
+        "claim ours needs a tuple of Test",
+    ),
+    "needs of letters": (
+        MEASURE.replace(",))]", ",), needs={'function': 'cos'})]") % "r.gradient_norm",
+        "needs of claim ours are a dictionary from dimensions to tuples of labels, not {'function': 'cos'}",
+    ),
+    "needs of nothing": (
+        MEASURE.replace(",))]", ",), needs=['function'])]") % "1",
+        "needs of claim ours are a dictionary",
+    ),
+    "limits": (MEASURE.replace("low=0", "low=0, limits=None") % "1", "limits are the least and the largest value"),
+    "statement": (MEASURE.replace("''", "5") % "1", "a claim needs an id and a statement in words, not 'ours', 5"),
+    "measure": (
+        MEASURE.replace("lambda r: %s", "5"),
+        "a test needs a statistic in words and a function that measures it",
+    ),
     "no seeds": (MEASURE % "r.gradient_norm.mean('seed')", "claim ours: its measure must return a DataArray with"),
 }
 

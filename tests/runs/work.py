@@ -89,7 +89,7 @@ def study(path: str, seconds: float) -> int:
     folder = RunFolder(path)
     pids = Path(f"{path}-pids")
     pids.mkdir(exist_ok=True)
-    with folder.claim(), Manifest(folder, configuration={}, seeds=[0, 1], device="cpu") as manifest:
+    with folder.claim(), Manifest(folder, configuration={}, seeds=[0, 1], device="cpu", command=["work"]) as manifest:
         jobs = study_jobs(seconds)
         outcome = execute(jobs, folder, Context(source=str(pids)), display=Display())
         manifest.add(outcome)

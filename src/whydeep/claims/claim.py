@@ -35,6 +35,15 @@ class Test:
     limits: tuple[float, float] = (-inf, inf)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.statistic, str) or not callable(self.measure):
+            raise SettingError(
+                f"a test needs a statistic in words and a function that measures it, not {self.statistic!r}, "
+                f"{self.measure!r}"
+            )
+        if not isinstance(self.limits, tuple | list) or len(self.limits) != 2 or not self.limits[0] < self.limits[1]:
+            raise SettingError(
+                f"limits are the least and the largest value that a statistic can have, not {self.limits!r}"
+            )
         if not self.low < self.high or (self.low == -inf and self.high == inf):
             raise SettingError(
                 f"a test accepts values between low and high, low below high and at least one of them finite, not from "
@@ -74,9 +83,14 @@ class Claim:
     needs: Mapping[str, tuple[str | float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.id, str) or not isinstance(self.tests, tuple | list):
+        if not isinstance(self.id, str) or not isinstance(self.statement, str):
+            raise SettingError(f"a claim needs an id and a statement in words, not {self.id!r}, {self.statement!r}")
+        if not isinstance(self.tests, tuple | list) or not all(isinstance(test, Test) for test in self.tests):
+            raise SettingError(f"claim {self.id} needs a tuple of Test, not {self.tests!r}")
+        needs = self.needs.values() if isinstance(self.needs, Mapping) else [None]
+        if not all(isinstance(labels, tuple | list) for labels in needs):
             raise SettingError(
-                f"a claim needs an id that is a text, and a tuple of tests, not {self.id!r}, {self.tests!r}"
+                f"needs of claim {self.id} are a dictionary from dimensions to tuples of labels, not {self.needs!r}"
             )
 
     def applies(self, results: xr.Dataset) -> bool:
@@ -117,6 +131,7 @@ def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Es
     found = []
     for test in claim.tests:
         measured = test.measure(results)
+        _check_seeds(claim, test, measured, results)
         diverged = _diverged(results, measured)
         for part, given in _parts(measured):
             every = np.asarray(given, dtype=float)
@@ -125,6 +140,19 @@ def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Es
             interval = mean_interval(values, log=test.log, level=level, limits=test.limits)
             found.append(Estimate(claim, test, part, interval, values, len(every)))
     return found
+
+
+def _check_seeds(claim: Claim, test: Test, measured: xr.DataArray, results: xr.Dataset) -> None:
+    """Raise `SettingError` unless a statistic has the seeds of the results, or some of them by their labels."""
+    if "seed" in measured.coords and "seed" in results.coords:
+        fits = set(measured.seed.values.tolist()) <= set(results.seed.values.tolist())
+    else:
+        fits = measured.sizes["seed"] == results.sizes.get("seed", measured.sizes["seed"])
+    if not fits:
+        raise SettingError(
+            f"claim {claim.id}: {test.statistic} is of {measured.sizes['seed']} seeds that cannot be matched with "
+            "those of the results: keep the coordinate seed, and give not-a-number where a seed has no value"
+        )
 
 
 def _diverged(results: xr.Dataset, measured: xr.DataArray) -> np.ndarray:

@@ -63,7 +63,7 @@ class Judgement:
         reason: why, in a sentence; for an undecided claim, what would decide it.
         parts: every part of every test.
         deciding: the part that decides: the least certain one of a claim that seems to hold, else the one furthest out.
-        p: two-sided, of the whole claim; not-a-number where nothing can be tested.
+        p: two-sided, of the whole claim; not-a-number where nothing can be tested, 0 where all seeds have one value.
         p_adjusted: by Holm's method over all claims that were judged together.
         level: of the intervals; a verdict needs an adjusted p of at most 1 - level.
         factor: by which p is multiplied among the claims judged with it.
@@ -79,6 +79,11 @@ class Judgement:
     p_adjusted: float
     level: float
     factor: int = 1
+
+    @property
+    def by_convention(self) -> bool:
+        """Whether a value that is equal in all seeds decided, without a test; p is then 0."""
+        return self.p == 0 and self.deciding is not None and _equal(self.deciding.estimate)
 
     def _repr_html_(self) -> str:
         return notebook.table(
@@ -106,7 +111,7 @@ class Judgement:
             "interval": [_number(one.interval.low), _number(one.interval.high)] if one else [None, None],
             "level": self.level,
             "n": one.interval.n if one else 0,
-            "test": f"{TEST}; {EQUAL_TEST}" if one and _equal(one) and not _why_untested(one) else TEST,
+            "test": f"{TEST}; {EQUAL_TEST}" if self.by_convention else TEST,
             "p": _number(self.p),
             "p_adjusted": _number(self.p_adjusted),
             "statistic": one.name if one else "; ".join(test.statistic for test in tests),
@@ -303,7 +308,7 @@ def _reason(one: Judgement) -> str:
     if lost:
         shown += f" (without {lost} of {estimated.seeds} seeds that have no value)"
     if interval.n > 1 and _equal(estimated):
-        shown += f", equal in all {interval.n} seeds,"
+        shown += f" (equal in all {interval.n} seeds)"
     if one.verdict == "supported":
         every = f" in the least certain of {len(one.parts)} parts" if len(one.parts) > 1 else ""
         return f"{shown}, {rule}{every}"

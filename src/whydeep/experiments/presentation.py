@@ -121,6 +121,7 @@ def _facts(there: Results, manifest: Mapping[str, Any]) -> tuple[tuple[str, str]
     """Say what was run: label and value."""
     git = manifest["git"]
     seconds = sum(job["seconds"] for job in manifest["jobs"])
+    processor = "core" if manifest["device"] == "cpu" else "GPU"
     runs = [_run(results) for results in there.values()] or [_last_run(manifest["configuration"])]
     scales, seeds, datasets, _ = (
         dict.fromkeys(str(value) for value in values if value) for values in zip(*runs, strict=True)
@@ -130,7 +131,7 @@ def _facts(there: Results, manifest: Mapping[str, Any]) -> tuple[tuple[str, str]
         ("Seeds", f"n = {', '.join(seeds)} per setting"),
         ("Device", f"{manifest['device']}, {manifest['cpu_count']} cores"),
         ("Images", ", ".join(datasets) or "none"),
-        ("Training time", f"{format_duration(seconds)} on one core, all experiments"),
+        ("Training time", f"{format_duration(seconds)} on one {processor}, all experiments"),
         ("Started", f"{datetime.fromisoformat(manifest['start']):%Y-%m-%d %H:%M} UTC"),
         ("whydeep", manifest["whydeep"] + (f", commit {git['commit'][:12]}" if git else "")),
     )
@@ -243,6 +244,8 @@ def _sample(results: xr.Dataset) -> str:
 def _verdict(one: Judgement) -> page.Verdict:
     """One row of the table of verdicts."""
     p = "" if np.isnan(one.p_adjusted) else format_p(one.p_adjusted).removeprefix("= ")
+    if one.by_convention:
+        p = "equal values"
     if one.deciding is None:
         return page.Verdict(one.claim.id, one.verdict, one.claim.statement, "", "", "", p)
     estimated = one.deciding.estimate
@@ -262,7 +265,13 @@ SCALE_NOTES = {
 def _verdicts_note(judgements: Sequence[Judgement], there: Results) -> str:
     counts = Counter(one.verdict for one in judgements)
     parts = [f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided") if counts[name]]
-    absent = f" {counts['not-run']} claims are about what was not run." if counts["not-run"] else ""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for one in judgements:
+        if one.verdict == "not-run" and one.experiment in there:
+            reasons[one.reason].append(one.claim.id)
+    absent = "".join(f" {', '.join(ids)}: not judged, as {reason}." for reason, ids in reasons.items())
+    others = sum(one.verdict == "not-run" and one.experiment not in there for one in judgements)
+    absent += f" {others} claims are about experiments that were not run." if others else ""
     of_scale: dict[str, list[str]] = defaultdict(list)
     for name, results in there.items():
         of_scale[results.attrs["scale"]].append(name)
@@ -292,6 +301,8 @@ def _claim(one: Judgement) -> page.Claim:
     header = ("statistic", f"estimate [{100 * one.level:g} % interval]", "n", "seeds that agree", "the claim says")
     table = page.Table(f"{one.claim.id} in numbers", header, tuple(rows), numeric=(1, 2, 3))
     ps = "" if np.isnan(one.p) else f"p {format_p(one.p)}, adjusted over all claims p {format_p(one.p_adjusted)}."
+    if one.by_convention:
+        ps = "Without a test: values that are equal in all seeds are taken at their word."
     return page.Claim(one.claim.id, one.claim.statement, one.claim.source, one.verdict, one.reason, ps, table)
 
 
@@ -313,8 +324,9 @@ METHODS = (
         "were seen. It is supported if every part is shown to lie there, contradicted if some part is shown to lie "
         "outside, else undecided. Tests are two-sided t tests over seeds, and their p are adjusted by Holm's method "
         "over all claims that can be tested, a user's own among them: with 95 % confidence no verdict of the report is "
-        "wrong, as far as the seeds vary normally. Values that are equal in all seeds, three or more, are taken at "
-        "their word: a convention, outside of this guarantee.",
+        "wrong, as far as the seeds vary normally and their number was fixed beforehand: a verdict that came after "
+        "seeds were added, because there was none before, is a hint to be confirmed with new ones. Values that are "
+        "equal in all seeds, three or more, are taken at their word: a convention, outside of this guarantee.",
     ),
     (
         "What seeds cannot tell",

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -63,6 +63,21 @@ class Request:
         for function in self.functions:
             target_function(function)
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command line that asks for the same.
+
+        >>> Request(("gradient-norm",), seeds=3, fresh=True).command
+        ('whydeep', 'run', 'gradient-norm', '--seeds', '3', '--fresh')
+        """
+        words = ["whydeep", "run", *self.experiments]
+        for option in fields(self)[1:]:
+            value = getattr(self, option.name)
+            if value != option.default:
+                words.append("--" + option.name.replace("_", "-"))
+                words += [] if value is True else map(str, value) if isinstance(value, tuple) else [str(value)]
+        return tuple(words)
+
 
 def run_study(request: Request, executor: Executor | None = None) -> Outcome:
     """Run what is missing in the folder, and write results, figures and the report.
@@ -99,6 +114,7 @@ def run_study(request: Request, executor: Executor | None = None) -> Outcome:
             configuration=_configuration(request, experiments, source, images),
             seeds=seeds,
             device=_device_name(device),
+            command=request.command,
         ) as manifest,
     ):
         context = Context(device=device, source=source)

@@ -134,11 +134,10 @@ def verdicts_text(judgements: Sequence[Judgement], *, all_claims: bool = True) -
         if one.experiment != last:
             lines.append(f"\n{EXPERIMENTS[one.experiment].title}")
             last = one.experiment
-        p = (
-            ""
-            if np.isnan(one.p_adjusted)
-            else f" (n = {one.deciding.estimate.interval.n if one.deciding else 0}, p {format_p(one.p_adjusted)})"
-        )
+        p = ""
+        if one.deciding and not np.isnan(one.p_adjusted):
+            how = "equal values" if one.by_convention else f"p {format_p(one.p_adjusted)}"
+            p = f" (n = {one.deciding.estimate.interval.n}, {how})"
         lines.append(f"{one.claim.id:<{width}}  {one.verdict.upper()}{p}: {one.claim.statement}")
         if one.verdict != "not-run":
             lines.append(f"{indent}{one.reason}")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
@@ -21,6 +22,18 @@ MOST_POINTS = 400
 """Of one curve: more than that many nobody can point at."""
 
 LABEL, INTERVAL, QUIET, PATH = "_curve_label", "_curve_interval", "_curve_quiet", "_curve_path"
+
+
+class Pixels(Line2D):
+    """Many dots, drawn as pixels so that an SVG file stays small, in a group that has the dots' identifier."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the dots."""
+        renderer.open_group("pixels", gid=self.get_gid())
+        renderer.start_rasterizing()
+        super().draw(renderer)
+        renderer.stop_rasterizing()
+        renderer.close_group("pixels")
 
 
 def belongs(artist: Artist, label: str) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -41,7 +40,7 @@ class Manifest:
 
     >>> import tempfile
     >>> folder = RunFolder(tempfile.mkdtemp())
-    >>> with Manifest(folder, configuration={"scale": "smoke"}, seeds=[0, 1], device="cpu") as manifest:
+    >>> with Manifest(folder, configuration={}, seeds=[0, 1], device="cpu", command=["whydeep", "run"]) as manifest:
     ...     manifest.add(Outcome(finished=2))
     >>> read_manifest(folder)["status"]
     'finished'
@@ -54,7 +53,7 @@ class Manifest:
         configuration: Mapping[str, Any],
         seeds: Sequence[int],
         device: str,
-        command: Sequence[str] | None = None,
+        command: Sequence[str],
     ) -> None:
         earlier = read_manifest(folder) if folder.manifest.exists() else {}
         self._folder = folder
@@ -66,7 +65,7 @@ class Manifest:
             "start": _now(),
             "end": None,
             "seconds": None,
-            "command": list(sys.argv if command is None else command),
+            "command": list(command),
             "configuration": dict(configuration),
             "seeds": list(seeds),
             "device": device,
