@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 from torch.nn import functional
 
+from whydeep.claims import Case, judge
 from whydeep.data import Source
 from whydeep.experiments import EXPERIMENTS, function_fitting, gradient_norm, image_classification
 from whydeep.experiments.experiment import SCALES, Plan
@@ -41,6 +42,52 @@ def test_settled_is_the_first_iteration_from_which_the_loss_stays_below():
 def fitted():
     setting = dataclasses.replace(function_fitting.settings(Plan("smoke"))[4], points=300, unseen_points=400)
     return setting, function_fitting.measure(setting, (0, 3), Context())
+
+
+def verdicts_on_functions(functions=("arcsinh", "cos"), **settled):
+    """Judge E1 with the same iteration for all networks and nearly for all seeds; other functions are never learnt."""
+    networks, seeds, noise = ["deep", "medium", "shallow"], range(5), np.array([-2.0, -1, 0, 1, 2])
+    shape = (len(functions), len(networks), len(seeds))
+    at = np.stack([np.broadcast_to(settled.get(name, np.nan) + noise, shape[1:]) for name in functions])
+    loss = np.stack(
+        [np.full(shape[1:], 1e-4 if name in ("arcsinh", "cos") else 10) + noise * 1e-6 for name in functions]
+    )
+    dims = ("function", "network", "seed")
+    every = {"settled_at": at, "final_loss": loss, "variance": np.ones(shape), "iterations": np.full(shape, 1500.0)}
+    every |= {"unseen_r2": np.ones(shape), "end_loss": np.ones(shape), "middle_loss": np.ones(shape)}
+    every |= {"diverged_at": np.full(shape, np.nan)}
+    results = xr.Dataset(
+        {name: (dims, values) for name, values in every.items()},
+        coords={"function": list(functions), "network": networks, "seed": list(seeds)},
+    )
+    judged = judge([Case("function-fitting", claim, results) for claim in function_fitting.CLAIMS])
+    return {one.claim.id: one for one in judged}
+
+
+@pytest.mark.parametrize(
+    ("arcsinh", "cos", "verdict"),
+    [
+        (100, 1000, "supported"),
+        (100, 600, "supported"),
+        (100, 215, "contradicted"),  # later than arcsinh, but far from 1,000
+        (100, 2500, "contradicted"),
+        (600, 1000, "contradicted"),
+        (100, np.nan, "undecided"),  # never: later than 1,500, but who knows when
+    ],
+)
+def test_both_numbers_of_c2_are_tested(arcsinh, cos, verdict):
+    assert verdicts_on_functions(arcsinh=arcsinh, cos=cos)["C2"].verdict == verdict
+
+
+def test_functions_of_ones_own_have_no_part_in_c1():
+    with_another = verdicts_on_functions(("arcsinh", "cos", "sin(20*x)"), arcsinh=100, cos=1000)["C1"]
+    assert len(with_another.parts) == 6
+    assert with_another.verdict == "supported"
+
+
+def test_functions_that_differ_in_an_operator_have_figures_of_their_own():
+    functions = ("x**2", "x*2", "x+2", "x2", "sin(x)+x", "sin(x)*x")
+    assert len({function_fitting._slug(function) for function in functions}) == len(functions)
 
 
 def test_function_fitting_measures_what_it_says(fitted):

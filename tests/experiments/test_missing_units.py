@@ -1,7 +1,8 @@
-"""An interrupted study: whatever setting is missing, its claims, figures and tables can be had."""
+"""Every experiment at its smallest: claims, figures and tables, with whatever is missing or has diverged."""
 
 import json
 from dataclasses import asdict
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from whydeep.data import locate
 from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import Plan
 from whydeep.experiments.results import combine
-from whydeep.report.style import figure_style
+from whydeep.report import curves
+from whydeep.report.style import figure_style, save
 from whydeep.runs import Context
 
 PLAN = Plan("smoke", features=64, classes=10, train_images=1442, test_images=355)
@@ -62,6 +64,23 @@ def test_any_setting_may_be_missing(name, measured):
     for left_out in range(len(units)) if len(units) > 1 else ():
         for one in present(experiment, results_of(units, left_out)):
             assert one.reason
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_whatever_the_report_hides_or_points_at_is_in_the_drawing(name, measured, tmp_path):
+    experiment = EXPERIMENTS[name]
+    figures = experiment.figures(results_of(measured(experiment)))
+    assert len({figure.name for figure in figures}) == len(figures)
+    for figure in figures:
+        with figure_style():
+            save(figure.draw(), tmp_path / figure.name)
+        svg = (tmp_path / f"{figure.name}.svg").read_text(encoding="utf-8")
+        there = [element.get("id") for element in ET.fromstring(svg).iter()]
+        known = curves.extract(svg) or {"panels": [], "legend": []}
+        named = [entry["id"] for entry in known["legend"]]
+        for panel in known["panels"]:
+            named += [panel["id"], *(part for one in panel["series"] for part in one["parts"])]
+        assert [there.count(one) for one in named] == [1] * len(named)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

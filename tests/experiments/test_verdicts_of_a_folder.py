@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import xarray as xr
 
+from whydeep.claims import Case, judge
 from whydeep.cli import main
 from whydeep.experiments import EXPERIMENTS, presentation
 from whydeep.experiments.study import Request, run_study
@@ -223,6 +224,16 @@ def test_scales_are_told_apart():
     assert " At smoke scale (a) networks have hardly been trained" in note
     assert " At quick scale (b) there are fewer epochs" in note
     assert "(c)" not in note
+
+
+def test_claims_that_are_not_judged_say_why():
+    results = xr.Dataset(coords={"function": ["cos"], "seed": [0, 1]}, attrs={"scale": "full"})
+    cases = [Case("function-fitting", claim, results) for claim in EXPERIMENTS["function-fitting"].claims[:3]]
+    judged = [*judge(cases), *judge([Case("batch-size", EXPERIMENTS["batch-size"].claims[0], None)])]
+    note = presentation._verdicts_note(judged, {"function-fitting": results})
+    assert " C1, C2: not judged, as the results do not hold what it is about: function arcsinh, cos." in note
+    assert " C3: not judged, as " in note
+    assert " Claims about experiments that were not run: 1." in note
 
 
 def test_the_last_of_equal_commands_is_repeated():

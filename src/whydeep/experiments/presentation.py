@@ -271,7 +271,7 @@ def _verdicts_note(judgements: Sequence[Judgement], there: Results) -> str:
             reasons[one.reason].append(one.claim.id)
     absent = "".join(f" {', '.join(ids)}: not judged, as {reason}." for reason, ids in reasons.items())
     others = sum(one.verdict == "not-run" and one.experiment not in there for one in judgements)
-    absent += f" {others} claims are about experiments that were not run." if others else ""
+    absent += f" Claims about experiments that were not run: {others}." if others else ""
     of_scale: dict[str, list[str]] = defaultdict(list)
     for name, results in there.items():
         of_scale[results.attrs["scale"]].append(name)
