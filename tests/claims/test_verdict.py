@@ -1,6 +1,7 @@
 """Verdicts: on known effects, against scipy and slow references, and by simulation: how often they are wrong."""
 
 import json
+from itertools import product
 from math import inf, nan
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from whydeep.claims import Case, Claim, Judgement, Test, holm, interval_band, judge, seeds_needed
+from whydeep.claims import Case, Claim, Judgement, Test, holm, interval_band, judge, seeds_needed, sign_flip_p
 
 EMPTY = xr.Dataset()
 SPREAD = np.array([-1.0, 0.0, 1.0])
@@ -240,6 +241,38 @@ def test_values_without_spread_decide_from_three_seeds_on(values, bounds, verdic
         assert "without a t" in judged.record()["test"]
 
 
+def slow_sign_flip(values, edge):
+    """p that values lie above an edge: try every way to flip signs."""
+    distances = [value - edge for value in values]
+    seen = sum(distances)
+    sums = [
+        sum(sign * d for sign, d in zip(signs, distances, strict=True))
+        for signs in product((1, -1), repeat=len(values))
+    ]
+    return np.mean([one >= seen - 1e-9 for one in sums])
+
+
+@given(st.lists(st.integers(-20, 20), min_size=2, max_size=7), st.integers(-20, 20))
+def test_sign_flips_equal_trying_all_of_them(values, edge):
+    assert sign_flip_p(values, edge) == pytest.approx(slow_sign_flip(values, edge))
+
+
+def test_many_values_are_flipped_at_random():
+    values = np.random.default_rng(3).normal(0.3, 1, 40)
+    assert sign_flip_p(values) == sign_flip_p(values)  # the same draws every time
+    assert sign_flip_p(values) == pytest.approx(stats.ttest_1samp(values, 0, alternative="greater").pvalue, abs=0.01)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_sign_flips_of_a_part_are_two_sided_about_the_edge(log):
+    values = [2.0, 3.0, 5.0, 8.0]
+    below = 2 * slow_sign_flip([-np.log(value) if log else -value for value in values], -np.log(9) if log else -9)
+    assert one(values, high=9, log=log).parts[0].p_sign_flip == pytest.approx(below) == 2 / 2**4
+    assert one(values, low=9, log=log).parts[0].p_sign_flip == pytest.approx(below)
+    assert one(values, low=1, high=9, log=log).record()["parts"][0]["p_sign_flip"] == 2 / 2**4
+    assert np.isnan(one([1.0], low=0, log=log).parts[0].p_sign_flip)
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
@@ -367,7 +400,18 @@ KEYS = [
     "rule",
     "parts",
 ]
-PART_KEYS = ["statistic", "part", "rule", "estimate", "interval", "n", "seeds_in_range", "p_holds", "p_fails"]
+PART_KEYS = [
+    "statistic",
+    "part",
+    "rule",
+    "estimate",
+    "interval",
+    "n",
+    "seeds_in_range",
+    "p_holds",
+    "p_fails",
+    "p_sign_flip",
+]
 
 
 def not_a_number(name):

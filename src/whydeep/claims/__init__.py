@@ -4,6 +4,7 @@ claim       Claim and Test: statement, statistic, accepted values; estimates wit
 verdict     judge: tests, adjusted p values, and supported, contradicted or undecided
 own         a user's own claims, from a TOML or a Python file
 intervals   Student t intervals over seeds
+sign_flip   the permutation test beside Student's t
 correlation rank correlation along a dimension
 """
 
@@ -11,6 +12,7 @@ from whydeep.claims.claim import Claim, Estimate, Test, estimate
 from whydeep.claims.correlation import rank_correlation
 from whydeep.claims.intervals import LEVEL, SHARE, Interval, interval_band, mean_interval
 from whydeep.claims.own import OwnClaims, read_claims
+from whydeep.claims.sign_flip import sign_flip_p
 from whydeep.claims.verdict import Case, Judgement, Part, Verdict, holm, judge, seeds_needed
 
 __all__ = [
@@ -33,4 +35,5 @@ __all__ = [
     "rank_correlation",
     "read_claims",
     "seeds_needed",
+    "sign_flip_p",
 ]

@@ -1,6 +1,6 @@
 """From claims and results to verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from scipy.special import stdtr
 from whydeep import notebook
 from whydeep.claims.claim import Claim, Estimate, estimate
 from whydeep.claims.intervals import LEVEL
+from whydeep.claims.sign_flip import sign_flip_p
 
 Verdict = Literal["supported", "contradicted", "undecided", "not-run"]
 
@@ -46,6 +47,11 @@ class Part:
     p_holds: float
     p_fails: float
     agreeing: float
+
+    @property
+    def p_sign_flip(self) -> float:
+        """Of the sign-flip test, two-sided, which does not take seeds to vary normally; it decides nothing."""
+        return _p_sign_flip(self.estimate)
 
     @property
     def holds(self) -> bool:
@@ -127,6 +133,7 @@ class Judgement:
                     "seeds_in_range": _number(part.agreeing),
                     "p_holds": _number(part.p_holds),
                     "p_fails": _number(part.p_fails),
+                    "p_sign_flip": _number(part.p_sign_flip),
                 }
                 for part in self.parts
             ],
@@ -255,24 +262,42 @@ def _agreeing(one: Estimate) -> float:
 
 def _one_sided(one: Estimate, n: int) -> tuple[float, float]:
     """p that the mean is in the accepted range, and that it is not, had n seeds the mean and spread of these."""
-    scaled = (lambda x: np.log(x) if x > 0 else -inf) if one.test.log else float
-    values = np.array([scaled(value) for value in one.values])
+    values = np.array([_scaled(one, value) for value in one.values])
     if (values == values[0]).all():  # their mean need not be that value to the last bit
         mean, error = values[0], 0.0
     else:
         mean, error = values.mean(), values.std(ddof=1) / np.sqrt(n)
 
     def p_beyond(edge: float, sign: int) -> float:
-        """p of the test that the mean is above (sign 1) or below (-1) an edge."""
-        if np.isinf(edge):
-            return float(sign * edge > 0)
         distance = sign * (mean - edge)
         if error == 0:
             return 0.5 if distance == 0 else float(distance < 0)
         return float(stdtr(n - 1, -distance / error))
 
-    low, high = (edge if np.isinf(edge) else scaled(edge) for edge in (one.test.low, one.test.high))
-    return max(p_beyond(low, 1), p_beyond(high, -1)), min(p_beyond(low, -1), p_beyond(high, 1))
+    return _of_both_edges(one, p_beyond)
+
+
+def _p_sign_flip(one: Estimate) -> float:
+    if _why_untested(one):
+        return np.nan
+    values = np.array([_scaled(one, value) for value in one.values])
+    return min(1.0, 2 * min(_of_both_edges(one, lambda edge, sign: sign_flip_p(sign * values, sign * edge))))
+
+
+def _scaled(one: Estimate, value: float) -> float:
+    if not one.test.log:
+        return float(value)
+    return float(np.log(value)) if value > 0 else -inf
+
+
+def _of_both_edges(one: Estimate, p_beyond: Callable[[float, int], float]) -> tuple[float, float]:
+    """p that the mean is in the accepted range, and that it is not, from p that it is beyond an edge (1 up, -1 down)."""
+
+    def p(edge: float, sign: int) -> float:
+        return float(sign * edge > 0) if np.isinf(edge) else p_beyond(_scaled(one, edge), sign)
+
+    low, high = one.test.low, one.test.high
+    return max(p(low, 1), p(high, -1)), min(p(low, -1), p(high, 1))
 
 
 def _decide(one: Judgement) -> Judgement:

@@ -294,12 +294,20 @@ def _claim(one: Judgement) -> page.Claim:
             str(part.estimate.interval),
             str(part.estimate.interval.n),
             "none" if np.isnan(part.agreeing) else f"{round(part.agreeing * part.estimate.interval.n)}",
+            "none" if np.isnan(part.p_sign_flip) else format_p(part.p_sign_flip).removeprefix("= "),
             part.estimate.test.rule,
         )
         for part in one.parts
     ]
-    header = ("statistic", f"estimate [{100 * one.level:g} % interval]", "n", "seeds that agree", "the claim says")
-    table = page.Table(f"{one.claim.id} in numbers", header, tuple(rows), numeric=(1, 2, 3))
+    header = (
+        "statistic",
+        f"estimate [{100 * one.level:g} % interval]",
+        "n",
+        "seeds that agree",
+        "p by sign flips",
+        "the claim says",
+    )
+    table = page.Table(f"{one.claim.id} in numbers", header, tuple(rows), numeric=(1, 2, 3, 4))
     ps = "" if np.isnan(one.p) else f"p {format_p(one.p)}, adjusted over all claims p {format_p(one.p_adjusted)}."
     if one.by_convention:
         ps = "Without a test: values that are equal in all seeds are taken at their word."
@@ -326,7 +334,9 @@ METHODS = (
         "over all claims that can be tested, a user's own among them: with 95 % confidence no verdict of the report is "
         "wrong, as far as the seeds vary normally and their number was fixed beforehand: a verdict that came after "
         "seeds were added, because there was none before, is a hint to be confirmed with new ones. Values that are "
-        "equal in all seeds, three or more, are taken at their word: a convention, outside of this guarantee.",
+        "equal in all seeds, three or more, are taken at their word: a convention, outside of this guarantee. The "
+        "numbers of each claim have beside them the p of the sign-flip test, two-sided and of that part alone, which "
+        "takes seeds to vary symmetrically but not normally. It decides nothing, as with n seeds it is never below 2/2^n.",
     ),
     (
         "What seeds cannot tell",
