@@ -76,6 +76,24 @@ def test_a_subset_is_the_first_samples():
     assert len(part.test_labels) == len(part.test_inputs) == 4
 
 
+@pytest.mark.parametrize("runs", [[0, 1, 2], [2, 0, 1]])
+def test_samples_that_come_class_by_class_are_mixed(runs):
+    labels = np.repeat(runs, 200)
+    inputs = np.arange(600, dtype=np.float32).reshape(600, 1)
+    data, again = made(inputs, labels), made(inputs, labels)
+    for split in (data.train_labels, data.subset(60, 60).test_labels, data.test_labels[300:360]):
+        shares = np.bincount(split, minlength=3) / len(split)
+        assert (shares > 0.15).all()
+    assert sorted(data.train_inputs[:, 0].tolist()) == inputs[:, 0].tolist()
+    assert data.train_labels.tolist() == labels[data.train_inputs[:, 0].int().numpy()].tolist()
+    assert torch.equal(again.train_inputs, data.train_inputs)
+
+
+def test_other_samples_stay_in_order():
+    labels = np.array([0, 1, 1, 2, 0, 2])
+    assert made(BYTES[[0] * 6], labels).train_labels.tolist() == labels.tolist()
+
+
 def test_digits_are_stratified_and_whole():
     data = digits("a notice")
     assert (len(data.train_labels), len(data.test_labels)) == (1442, 355)

@@ -103,6 +103,14 @@ ERRORS = {
         lambda: noisy_labels(torch.zeros(3, 2).long(), CLASSES, 0.5, 0),
         r"labels must be class numbers \[sample\], not torch.int64 of shape \(3, 2\)",
     ),
+    "a generator of torch": (
+        lambda: noisy_labels(balanced(20), CLASSES, 0.5, torch.Generator()),
+        "the generator must be one of numpy, or a seed of 0 or more, not <torch",
+    ),
+    "seed": (
+        lambda: noisy_labels(balanced(20), CLASSES, 0.5, -1),
+        "the generator must be one of numpy, or a seed of 0 or more, not -1",
+    ),
     "more than all": (
         lambda: noisy_labels(balanced(20), CLASSES, 1.1, 0),
         "the fraction of labels to replace must lie between 0 and 1, and is 1.1",

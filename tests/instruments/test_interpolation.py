@@ -209,6 +209,37 @@ def test_the_barrier_is_the_highest_point_above_the_line_in_any_order(others, da
         assert barrier >= 0
 
 
+class Masked(nn.Module):
+    """With a mask of infinities, as language models have it, and numbers that are no sum of their halves."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.register_buffer("mask", torch.triu(torch.full((3, 3), -np.inf), 1))
+        self.register_buffer("constant", torch.tensor([0.1, 1e-30, 7.7]))
+
+    def forward(self, x):
+        return self.linear(x) + torch.softmax(self.mask, 1).sum(0) + self.constant
+
+
+def test_what_is_equal_at_both_ends_is_so_on_the_whole_line():
+    first, second = seeded(Masked), seeded(Masked, 1)
+    line = interpolate(first, second, [-1, 0.1, 1 / 3, 2])
+    for name in ("mask", "constant"):
+        assert all(torch.equal(one, getattr(first, name)) for one in line.buffers[name])
+
+
+@pytest.mark.parametrize("nearly", [9e-16, -1e-7])
+def test_alphas_that_are_nearly_the_ends_are_the_ends(nearly):
+    first, second = mlp(), mlp(1)
+    line = interpolate(first, second, [nearly, 1 + nearly])
+    exact = interpolate(first, second, [0, 1])
+    assert torch.equal(line.flat, exact.flat)
+    with torch.no_grad():
+        next(second.parameters()).fill_(np.nan)  # the other solution diverged: this one is whole
+    assert torch.equal(interpolate(first, second, [nearly]).flat, exact.flat[:1])
+
+
 def test_what_lies_beyond_the_ends_does_not_count():
     assert loss_barrier([-1, 0, 0.5, 1, 2], torch.tensor([99.0, 1, 2, 1, 99])).item() == 1
 
@@ -233,8 +264,10 @@ ERRORS = {
         "2 and 1 members cannot be paired: give as many of both",
     ),
     "no parameters": (lambda: interpolate(nn.Tanh(), nn.Tanh(), [0]), "Tanh has no parameters: there is no line"),
-    "no start": (lambda: loss_barrier([0.1, 1], torch.zeros(2)), "alphas 0 and 1 must be among those given"),
-    "no stop": (lambda: loss_barrier([0, 0.9], torch.zeros(2)), "a barrier needs the losses of both ends"),
+    "words": (lambda: interpolate(mlp(), mlp(1), ["a", "b"]), "alphas must be a list of finite numbers, not"),
+    "no number": (lambda: loss_barrier([0, np.nan, 1], torch.zeros(3)), "a barrier needs finite alphas"),
+    "no start": (lambda: loss_barrier([0.1, 1], torch.zeros(2)), "0 and 1 must be among those given"),
+    "no stop": (lambda: loss_barrier([0, 0.9], torch.zeros(2)), "a barrier needs finite alphas and the losses of both ends"),
     "lengths": (
         lambda: loss_barrier([0, 1], torch.zeros(2, 3)),
         r"losses must be \[..., 2\], one for each alpha, not \(2, 3\)",

@@ -274,6 +274,19 @@ def test_without_steps_the_best_draw_counts_and_nothing_has_converged():
     assert not found.converged.any()
 
 
+def test_losses_of_minus_one_or_less_and_diverged_networks_have_no_sharpness():
+    landscape = quadratic(-torch.eye(SIZE))  # the loss is -|x|^2 / 2
+    lengths = torch.tensor([0.5, 5**0.5, torch.nan], dtype=torch.float64)
+    found = sharpness(landscape, 0.1, points=torch.eye(SIZE, dtype=torch.float64)[:3] * lengths.unsqueeze(1))
+    assert found.losses[1].item() == pytest.approx(-2.5)
+    assert found.value[0] > 0
+    assert found.value.isnan().tolist()[1:] == [True, True]
+    assert found.worst[1] >= found.losses[1]
+    assert found.worst[2].isnan()
+    assert found.drawn[2].isnan()
+    assert not found.converged[2]
+
+
 def test_the_seed_decides():
     landscape = landscape_of("mlp tanh")
     first, again, other = (sharpness(landscape, subspace=5, seed=seed) for seed in (1, 1, 2))
@@ -301,6 +314,7 @@ def test_networks_and_points_are_left_as_they_were():
         ({"epsilon": float("nan")}, "epsilon must be above 0 and finite, not nan"),
         ({"draws": 0}, "draws must be 1 or more and steps 0 or more, not 0 and 60"),
         ({"steps": -1}, "draws must be 1 or more and steps 0 or more, not 20 and -1"),
+        ({"seed": -1}, "the seed must be a whole number, 0 or more, not -1"),
         ({"subspace": 0}, f"a subspace has 1 to {SIZE} dimensions, not 0"),
         ({"subspace": SIZE + 1}, f"a subspace has 1 to {SIZE} dimensions, not {SIZE + 1}"),
         ({"points": torch.ones(2, 3)}, r"points must be \[point, 7\], not \(2, 3\)"),

@@ -11,12 +11,15 @@ from torch.nn import functional
 from whydeep.errors import SettingError
 from whydeep.networks import MLP
 from whydeep.population import (
+    SGD,
     CrossEntropy,
     Evaluator,
     MeanSquaredError,
     Population,
     Samples,
     Stream,
+    Training,
+    modules,
     predictions,
 )
 from whydeep.population.layout import Layout
@@ -78,6 +81,37 @@ def test_evaluation_does_not_depend_on_the_neighbours():
     for index in range(5):
         alone = Evaluator(population.select([index]), Samples(inputs, labels), CrossEntropy())()
         assert torch.equal(alone.loss, whole.loss[[index]])
+
+
+@pytest.mark.parametrize("engine", ["vmap", "one-by-one"])
+@pytest.mark.parametrize("own", [False, True])
+def test_evaluation_in_blocks_of_members_is_evaluation_at_once(engine, own, monkeypatch):
+    inputs, labels = torch.randn(3, 45, 6), torch.randint(4, (3, 45))
+    samples = Samples(inputs, labels, own_inputs=True, own_targets=True) if own else Samples(inputs[0], labels[0])
+    population = Population.initialise(lambda: MLP((6, 8, 4)), streams("init", 3))
+    whole = Evaluator(population, samples, CrossEntropy(), engine=engine, chunk=32)()
+    monkeypatch.setattr(modules, "SAMPLES_AT_ONCE", 64)  # two members
+    blocks = Evaluator(population, samples, CrossEntropy(), engine=engine, chunk=32)()
+    torch.testing.assert_close(blocks.loss, whole.loss)
+    assert torch.equal(blocks.accuracy, whole.accuracy)
+
+
+@pytest.mark.parametrize("engine", ["vmap", "one-by-one"])
+@pytest.mark.parametrize("mode", [True, False])
+def test_training_and_evaluation_leave_the_mode_of_modules(engine, mode):
+    module = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)).train(mode)
+    module[1].train(not mode)
+    population = Population([module])
+    samples = Samples(torch.randn(40, 6), torch.randint(4, (40,)))
+    Evaluator(population, samples, CrossEntropy(), engine=engine)()
+    Training(population, samples, objective=CrossEntropy(), optimizer=SGD(0.1), engine=engine).run(1)
+    assert [one.training for one in population.member(0).modules()] == [mode, mode, not mode, mode]
+
+
+def test_a_chunk_has_a_sample():
+    population = Population([MLP((6, 8, 3))])
+    with pytest.raises(SettingError, match="chunk must be 1 sample or more, not 0"):
+        Evaluator(population, Samples(torch.zeros(2, 6), torch.zeros(2).long()), CrossEntropy(), chunk=0)
 
 
 def test_evaluation_of_own_values():

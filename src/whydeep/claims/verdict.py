@@ -291,7 +291,7 @@ def _scaled(one: Estimate, value: float) -> float:
 
 
 def _of_both_edges(one: Estimate, p_beyond: Callable[[float, int], float]) -> tuple[float, float]:
-    """p that the mean is in the accepted range, and that it is not, from p that it is beyond an edge (1 up, -1 down)."""
+    """p that the mean is in the accepted range, and that it is not, from p to be beyond an edge (1 up, -1 down)."""
 
     def p(edge: float, sign: int) -> float:
         return float(sign * edge > 0) if np.isinf(edge) else p_beyond(_scaled(one, edge), sign)

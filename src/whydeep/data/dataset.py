@@ -17,6 +17,9 @@ from whydeep.errors import DataError
 class Dataset:
     """What a network learns to classify.
 
+    Samples are in the order of the file, unless that is class by class: then they are mixed, so that the first so many
+    samples are of all classes.
+
     Attributes:
         name: for people, such as "MNIST".
         train_inputs, test_inputs: [sample, feature] float32; images are flattened, and bytes scaled to [0, 1].
@@ -102,6 +105,7 @@ def make_dataset(
     """
     for split, (inputs, labels) in (("training", train), ("test", test)):
         _check_split(origin, split, inputs, labels, len(class_names))
+    train, test = _mixed(*train), _mixed(*test)
     if train[0].shape[1:] != test[0].shape[1:]:
         raise DataError(
             f"{origin}: training samples have shape {train[0].shape[1:]} and test samples {test[0].shape[1:]}; "
@@ -136,6 +140,14 @@ def make_dataset(
         fingerprint=digest.hexdigest()[:16],
         notice=notice,
     )
+
+
+def _mixed(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mix samples that come class by class, always in the same way."""
+    if np.count_nonzero(np.diff(labels)) >= len(np.unique(labels)):
+        return inputs, labels
+    order = np.random.default_rng(0).permutation(len(labels))
+    return inputs[order], labels[order]
 
 
 def _check_split(origin: str, split: str, inputs: np.ndarray, labels: np.ndarray, classes: int) -> None:

@@ -19,10 +19,13 @@ def noisy_labels(labels: Tensor, classes: int, fraction: float, generator: np.ra
         labels: [sample] class numbers; they are left as they are.
         classes: how many classes there are.
         fraction: from 0 (none) to 1 (all).
-        generator: or its seed.
+        generator: of numpy, or its seed.
+
+    Returns:
+        New labels [sample], of the same type and on the same device.
 
     Raises:
-        SettingError: labels that are no class numbers, or a fraction outside [0, 1].
+        SettingError: labels that are no class numbers, a fraction outside [0, 1], or no generator.
 
     >>> noisy_labels(torch.zeros(8, dtype=torch.int64), 10, 0.5, 0).tolist()
     [0, 0, 1, 6, 8, 0, 9, 0]
@@ -38,6 +41,8 @@ def noisy_labels(labels: Tensor, classes: int, fraction: float, generator: np.ra
         )
     if classes - 1 > torch.iinfo(labels.dtype).max:
         raise SettingError(f"{classes} classes do not fit into {labels.dtype}: give labels as torch.int64")
+    if not isinstance(generator, np.random.Generator | int) or (isinstance(generator, int) and generator < 0):
+        raise SettingError(f"the generator must be one of numpy, or a seed of 0 or more, not {generator!r}")
     generator = np.random.default_rng(generator)
     places = generator.permutation(len(labels))[: round(fraction * len(labels))]
     noisy = labels.clone()

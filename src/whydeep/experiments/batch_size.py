@@ -252,6 +252,7 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
     """Accuracy and loss beside the sensitivity; sharpness."""
     n, data = results.sizes["seed"], results.attrs["dataset"]
     band = f"mean over n = {n} seeds with its 95 % interval (t), and every seed as a dot"
+    geometric_band = "geometric " + band.replace("(t)", "(t on the logarithm)")
     norms = "Middle and right: norms of the derivatives of loss and of outputs by one test image (geometric means)."
     return (
         Figure(
@@ -265,7 +266,7 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
         Figure(
             "figure-17",
             f"Figure 17. Loss and sensitivity against the batch size, {data}",
-            f"Left: final cross entropy, geometric {band}. {norms} Look at where the test loss is lowest, and how far "
+            f"Left: final cross entropy, {geometric_band}. {norms} Look at where the test loss is lowest, and how far "
             "the training loss is below it.",
             "Three line charts against the batch size: loss on both splits, and two norms of input derivatives.",
             lambda: _draw_with_sensitivity(results, "loss"),
@@ -274,7 +275,7 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
             "sharpness",
             f"Sharpness against the batch size, {data}",
             "How far the training loss rises in a small box around the network, in percent (Keskar et al. 2017): "
-            f"geometric {band}. Look at whether solutions of large batches are sharper; the losses that they have "
+            f"{geometric_band}. Look at whether solutions of large batches are sharper; the losses that they have "
             "reached differ (figure 17).",
             "Two line charts of sharpness against the batch size, in the full space and in a random subspace.",
             lambda: _draw_sharpness(results),

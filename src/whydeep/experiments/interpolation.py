@@ -1,6 +1,7 @@
 """E8. Generalization: the loss on the line through two solutions."""
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -188,8 +189,9 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
         Figure(
             "figure-15",
             f"Figure 15. On the line through two solutions, {data}",
-            "Cross entropy (logarithmic axis, geometric mean) and accuracy at 61 points of the line, alpha from -1 to "
-            f"2: mean over n = {n} seeds with its 95 % interval (t). The trained networks are at the vertical lines. "
+            "Cross entropy (logarithmic axis, geometric mean) and accuracy (mean) at 61 points of the line, alpha from "
+            f"-1 to 2, over n = {n} seeds with 95 % intervals (t, of the loss on the logarithm). The trained networks "
+            "are at the vertical lines. "
             "Look for a barrier between them, and whether it is lower on the right, where both started from the same "
             "weights.",
             "Four line charts against alpha: loss above, accuracy below; different initial weights left, shared right.",
@@ -233,7 +235,7 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
         (
             f"{initialisation}, {label}",
             *(str(mean_interval(one[f"{split}_loss"].sel(alpha=alpha), log=True)) for alpha in (0, 1)),
-            str(mean_interval(barriers(one, split))),
+            str(mean_interval(barriers(one, split), limits=(0, inf))),
             *(str(mean_interval(one[f"{split}_accuracy"].sel(alpha=alpha), limits=SHARE)) for alpha in (0, 1)),
             str(
                 mean_interval(

@@ -336,7 +336,7 @@ METHODS = (
         "seeds were added, because there was none before, is a hint to be confirmed with new ones. Values that are "
         "equal in all seeds, three or more, are taken at their word: a convention, outside of this guarantee. The "
         "numbers of each claim have beside them the p of the sign-flip test, two-sided and of that part alone, which "
-        "takes seeds to vary symmetrically but not normally. It decides nothing, as with n seeds it is never below 2/2^n.",
+        "takes seeds to vary symmetrically but not normally. It decides nothing: with n seeds it is never below 2/2^n.",
     ),
     (
         "What seeds cannot tell",

@@ -26,7 +26,7 @@ def interpolate(
 
     Args:
         first, second: two modules of one architecture, or two populations whose members are paired.
-        alphas: any numbers, also outside [0, 1].
+        alphas: any numbers, also outside [0, 1]; those within 1e-6 of 0 or 1 are taken for them.
 
     Returns:
         All alphas of the first pair, then those of the next: ``losses.view(pairs, len(alphas))``.
@@ -41,6 +41,8 @@ def interpolate(
     along = torch.atleast_1d(_numbers(alphas))
     if along.ndim != 1 or len(along) == 0 or not along.isfinite().all():
         raise SettingError(f"alphas must be a list of finite numbers, at least one, not {alphas!r}")
+    for end in (0.0, 1.0):
+        along = torch.where((along - end).abs() <= NEAR, end, along)
     ends = [_population(end) for end in (first, second)]
     if len(ends[0]) != len(ends[1]):
         raise SettingError(f"{len(ends[0])} and {len(ends[1])} members cannot be paired: give as many of both")
@@ -61,7 +63,12 @@ def interpolate(
 
 def _numbers(values: ArrayLike | Tensor) -> Tensor:
     """Copy numbers, however they are given, to a tensor in float64."""
-    return values.detach().double() if isinstance(values, Tensor) else torch.tensor(np.array(values, dtype=float))
+    if isinstance(values, Tensor):
+        return values.detach().double()
+    try:
+        return torch.tensor(np.array(values, dtype=float))
+    except (TypeError, ValueError):
+        raise SettingError(f"alphas must be a list of finite numbers, not {values!r}") from None
 
 
 def _population(solution: nn.Module | Population) -> Population:
@@ -77,7 +84,8 @@ def _mix(first: Tensor, second: Tensor, share: float) -> Tensor:
     """Mix the values of both ends; counts cannot be mixed."""
     if share in (0, 1) or not first.is_floating_point():
         return first if share < 0.5 else second  # zero times the other end is no zero where that is infinite
-    return (1 - share) * first + share * second
+    mixed = (1 - share) * first + share * second
+    return torch.where(first == second, first, mixed)  # a mask of infinities is the same everywhere on the line
 
 
 def loss_barrier(alphas: ArrayLike | Tensor, losses: Tensor) -> Tensor:
@@ -90,6 +98,9 @@ def loss_barrier(alphas: ArrayLike | Tensor, losses: Tensor) -> Tensor:
         alphas: [alpha], 0 and 1 among them.
         losses: [..., alpha].
 
+    Raises:
+        SettingError: numbers of alphas and losses that differ, or alphas without 0 and 1.
+
     >>> loss_barrier([0, 0.5, 1], torch.tensor([1.0, 4.0, 3.0]))
     tensor(2.)
     """
@@ -99,8 +110,10 @@ def loss_barrier(alphas: ArrayLike | Tensor, losses: Tensor) -> Tensor:
     if along.ndim != 1 or losses.shape[-1:] != along.shape:
         raise SettingError(f"losses must be [..., {along.numel()}], one for each alpha, not {tuple(losses.shape)}")
     off = [(along - end).abs() for end in (0, 1)]
-    if any(len(along) == 0 or one.min() > NEAR for one in off):
-        raise SettingError("a barrier needs the losses of both ends: alphas 0 and 1 must be among those given")
+    if not along.isfinite().all() or any(len(along) == 0 or one.min() > NEAR for one in off):
+        raise SettingError(
+            "a barrier needs finite alphas and the losses of both ends: 0 and 1 must be among those given"
+        )
     start, stop = (losses[..., one.argmin().unsqueeze(0)] for one in off)
     above = losses - ((1 - along) * start + along * stop)
     return above[..., (along >= -NEAR) & (along <= 1 + NEAR)].amax(-1)

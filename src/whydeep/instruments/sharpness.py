@@ -59,13 +59,17 @@ def sharpness(
     default of float64 is needed here.
 
     Args:
-        landscape: of the loss, usually over the training data; losses below -1 have no sharpness.
+        landscape: of the loss, usually over the training data. Where it is -1 or less, or not finite, there is no
+            sharpness, and its value is not-a-number.
         epsilon: size of the box; Keskar et al. report 1e-3 and 5e-4.
         subspace: dimensions of a random subspace (Keskar et al. take 100); without it the full space.
         draws: random points of the box to begin with.
         steps: of the ascent, at most.
         seed: of the draws and of the subspace; they are the same for all points.
         points: where; at the networks themselves if not given.
+
+    Raises:
+        SettingError: a box, a subspace, draws, steps or a seed that there cannot be.
 
     >>> from torch import nn
     >>> landscape = Landscape(nn.Linear(2, 1), (torch.ones(4, 2), torch.zeros(4, 1)), nn.MSELoss())
@@ -76,6 +80,8 @@ def sharpness(
         raise SettingError(f"epsilon must be above 0 and finite, not {epsilon}")
     if draws < 1 or steps < 0:
         raise SettingError(f"draws must be 1 or more and steps 0 or more, not {draws} and {steps}")
+    if not isinstance(seed, int) or seed < 0:
+        raise SettingError(f"the seed must be a whole number, 0 or more, not {seed!r}")
     if subspace is not None and not 1 <= subspace <= landscape.size:
         raise SettingError(f"a subspace has 1 to {landscape.size} dimensions, not {subspace}")
     box = _Box(landscape, landscape.at(points), epsilon, subspace, seed)
@@ -83,7 +89,10 @@ def sharpness(
     drawn, places = _draw(box, draws, seed)
     worst, converged = _ascend(box, places, drawn, start, steps)
     worst = torch.where(worst < start, start, worst)  # the box holds the network itself
-    return Sharpness(100 * (worst - start) / (1 + start), start, worst, drawn, converged)
+    finite = start.isfinite()
+    worst, drawn = (torch.where(finite, losses, torch.nan) for losses in (worst, drawn))
+    value = torch.where(start > -1, 100 * (worst - start) / (1 + start), torch.nan)
+    return Sharpness(value, start, worst, drawn, converged & finite)
 
 
 class _Box:
@@ -129,7 +138,7 @@ def _ascend(box: _Box, places: Tensor, losses: Tensor, start: Tensor, steps: int
     gradients = box.gradients(places)
     # A step of this length takes every coordinate that has a gradient at all to its end.
     lengths = torch.full_like(losses, 1e12)
-    done = _stationary(places, gradients, losses, start)
+    done = _stationary(places, gradients, losses, start) | ~start.isfinite()
     for _ in range(steps):
         if done.all():
             break

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from whydeep.errors import SettingError
 from whydeep.population.arguments import check_arguments
 from whydeep.population.batches import Batch
 from whydeep.population.engines import EngineName, make_engine
@@ -34,6 +35,8 @@ class Evaluator:
         population: is evaluated as it is at each call, and is not changed.
         samples: shared by all members, or one set each.
         objective: the loss.
+        chunk: samples that go through the networks together, rounded up to a multiple of 32.
+        engine: see `Training`.
 
     Raises:
         SettingError: arguments that do not fit together, or of another kind, such as a loss of `torch`.
@@ -50,6 +53,8 @@ class Evaluator:
     ):
         check_arguments(population, samples, objective)
         samples.check_members(len(population))
+        if chunk < 1:
+            raise SettingError(f"chunk must be 1 sample or more, not {chunk}")
         self.population, self.objective = population, objective
         samples = samples.to(population.device, population.dtype)
         slots = sample_slots(min(chunk, len(samples)))

@@ -6,6 +6,7 @@ flow depends on values.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from whydeep.population.samples import Samples
 from whydeep.population.streams import Stream
 
 Named = dict[str, Tensor]
+
+SAMPLES_AT_ONCE = 2**13
+"""Samples times members that one vectorised evaluation takes: the activations of a convolution take much memory."""
 
 
 class ModuleEngine:
@@ -35,10 +39,10 @@ class ModuleEngine:
 
     def fetch(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return inputs [member, sample, *feature] and targets [member, sample, ...] of a batch."""
-        indices = batch.indices[:, : batch.count].expand(len(self.population), -1)
+        indices, members = batch.indices[:, : batch.count], len(self.population)
         return (
-            _pick(self.samples.inputs, indices, self.samples.own_inputs),
-            _pick(self.samples.targets, indices, self.samples.own_targets),
+            _pick(self.samples.inputs, indices, self.samples.own_inputs, members),
+            _pick(self.samples.targets, indices, self.samples.own_targets, members),
         )
 
     def call(self, parameters: Named, buffers: Named, inputs: Tensor) -> tuple[Tensor, Named]:
@@ -63,26 +67,25 @@ class Vmapped(ModuleEngine):
 
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
-        self.population.template.train()
-        try:
+        with _mode(self.population.template, training=True), _vectorised(self.population.template):
             gradients, (losses, buffers) = vmap(grad_and_value(self.loss, has_aux=True))(
                 self.population.parameters, self.population.buffers, *self.fetch(batch)
             )
-        except RuntimeError as error:
-            raise not_vectorised(self.population.template, error, "members") from None
         self._keep(gradients, buffers)
         return losses
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield all members, their outputs [member, feature, sample], and targets alike, in one block."""
-        self.population.template.eval()
+        """Yield, block by block, the members, their outputs [member, feature, sample], and targets alike."""
         inputs, targets = self.fetch(batch)
-        try:
-            outputs, _ = vmap(self.call)(self.population.parameters, self.population.buffers, inputs)
-        except RuntimeError as error:
-            raise not_vectorised(self.population.template, error, "members") from None
-        yield slice(0, len(self.population)), outputs.transpose(1, 2), self.objective.target_rows(targets)
+        size = max(1, SAMPLES_AT_ONCE // batch.count)
+        for start in range(0, len(self.population), size):
+            block = slice(start, min(start + size, len(self.population)))
+            named = self.population.parameters, self.population.buffers
+            parameters, buffers = ({name: tensor[block] for name, tensor in one.items()} for one in named)
+            with _mode(self.population.template, training=False), _vectorised(self.population.template):
+                outputs, _ = vmap(self.call)(parameters, buffers, inputs[block])
+            yield block, outputs.transpose(1, 2), self.objective.target_rows(targets[block])
 
 
 class OneByOne(ModuleEngine):
@@ -104,7 +107,10 @@ class OneByOne(ModuleEngine):
 
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
-        self.population.template.train()
+        with _mode(self.population.template, training=True):
+            return self._losses_and_gradients(batch)
+
+    def _losses_and_gradients(self, batch: Batch) -> Tensor:
         inputs, targets = self.fetch(batch)
         losses = []
         devices = [self.population.device] if self.population.device.type == "cuda" else []
@@ -130,21 +136,43 @@ class OneByOne(ModuleEngine):
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield each member, its outputs [1, feature, sample], and targets alike."""
-        self.population.template.eval()
         inputs, targets = self.fetch(batch)
         for index in range(len(self.population)):
             parameters = {name: tensor[index] for name, tensor in self.population.parameters.items()}
             buffers = {name: tensor[index] for name, tensor in self.population.buffers.items()}
-            outputs, _ = self.call(parameters, buffers, inputs[index].clone())
+            with _mode(self.population.template, training=False):
+                outputs, _ = self.call(parameters, buffers, inputs[index].clone())
             member = slice(index, index + 1)
             yield member, outputs.t().unsqueeze(0), self.objective.target_rows(targets[member])
 
 
-def _pick(tensor: Tensor, indices: Tensor, own: bool) -> Tensor:
+def _pick(tensor: Tensor, indices: Tensor, own: bool, members: int) -> Tensor:
+    """Samples of every member [member, sample, ...]; what members share is there once."""
     if not own:
-        return tensor.index_select(0, indices.flatten()).unflatten(0, indices.shape)
-    members = torch.arange(len(indices), device=indices.device).unsqueeze(1)
-    return tensor[members, indices]
+        picked = tensor.index_select(0, indices.flatten()).unflatten(0, indices.shape)
+        return picked.expand(members, *picked.shape[1:])
+    rows = torch.arange(members, device=indices.device).unsqueeze(1)
+    return tensor[rows, indices.expand(members, -1)]
+
+
+@contextmanager
+def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """Compute in training or evaluation mode, and leave the module as it was."""
+    before = [(one, one.training) for one in module.modules()]
+    module.train(training)
+    try:
+        yield
+    finally:
+        for one, mode in before:
+            one.training = mode
+
+
+@contextmanager
+def _vectorised(module: nn.Module) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise not_vectorised(module, error, "members") from None
 
 
 def not_vectorised(module: nn.Module, error: RuntimeError, what: str) -> SettingError:
