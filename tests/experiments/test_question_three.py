@@ -142,7 +142,7 @@ def test_claims_about_random_labels():
     nan = np.nan
     results = random_label_results(
         train_loss=[[[2.5, 2.4, 2.3, 2.2]], [[1.0, 0.5, nan, nan]]],
-        train_accuracy=[[[0.1, 0.1, 0.2, 0.3]], [[0.5, 1.0, nan, nan]]],
+        train_accuracy=[[[0.1, 0.1, 0.3, 0.3]], [[0.5, 1.0, nan, nan]]],
         test_loss=[[[2.3, 2.2, 2.4, 2.6]], [[2.0, 3.0, nan, nan]]],
         random_test_loss=[[[2.3, 2.5, 2.5, 2.2]], [[2.0, 3.0, nan, nan]]],
     )
@@ -151,6 +151,14 @@ def test_claims_about_random_labels():
     assert slope == pytest.approx(-10)  # 0.1 an epoch
     assert statistics(random_labels, "C15", results)[0] == pytest.approx([0.3, -0.1])
     assert statistics(random_labels, "C16", results)[0] == pytest.approx([0.3, 1.0])  # the last epoch that each has
+    results.train_accuracy[1, 0, 1] = 0.9  # nobody knows where that ends
+    assert statistics(random_labels, "C16", results)[0] == pytest.approx([0.3, nan], nan_ok=True)
+
+
+@pytest.mark.parametrize(("features", "epochs"), [(784, 100), (64, 1225), (3072, 100)])
+def test_of_few_features_labels_are_learnt_for_longer(features, epochs):
+    plan = Plan("full", features=features, classes=10, train_images=60_000, test_images=10_000)
+    assert [setting.epochs for setting in random_labels.settings(plan)] == [400, 50, epochs]
 
 
 # -- parameter count --------------------------------------------------------------------------------------------
@@ -184,7 +192,7 @@ def test_claims_about_parameters():
             "test_accuracy": (("hidden", "seed"), accuracy[:, None]),
             "train_loss": (("hidden", "seed"), loss[:, None]),
             "test_loss": (("hidden", "seed"), loss[:, None]),
-            "parameters": (("hidden", "seed"), 1e5 * np.arange(10.0)[:, None]),
+            "parameters": (("hidden", "seed"), 4e4 * np.arange(10.0)[:, None]),
         },
         coords={"hidden": hidden, "seed": [0]},
     )
@@ -192,6 +200,9 @@ def test_claims_about_parameters():
     assert accuracies == pytest.approx([1, 1])
     assert losses == pytest.approx([-(1 - 12 / 990)] * 2)
     assert statistics(parameter_count, "C18", results)[0] == pytest.approx(0.95 - 0.8)
+    for factor in (0.4, 2):  # of smaller or larger images: neither network is near the 200,000 that the claim is about
+        other = results.assign(parameters=factor * results.parameters)
+        assert np.isnan(statistics(parameter_count, "C18", other)[0])
     assert statistics(parameter_count, "C19", results)[0] == pytest.approx([0.01] * 10)
 
 
