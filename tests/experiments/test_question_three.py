@@ -155,7 +155,7 @@ def test_claims_about_random_labels():
     assert statistics(random_labels, "C16", results)[0] == pytest.approx([0.3, nan], nan_ok=True)
 
 
-@pytest.mark.parametrize(("features", "epochs"), [(784, 100), (64, 1225), (3072, 100)])
+@pytest.mark.parametrize(("features", "epochs"), [(784, 100), (64, 625), (3072, 100)])
 def test_of_few_features_labels_are_learnt_for_longer(features, epochs):
     plan = Plan("full", features=features, classes=10, train_images=60_000, test_images=10_000)
     assert [setting.epochs for setting in random_labels.settings(plan)] == [400, 50, epochs]
