@@ -351,7 +351,8 @@ def _draw_accuracies(results: xr.Dataset) -> MatplotlibFigure:
         axes.axhline(1 / float(results.classes.max()), color=GREY, linestyle="--", linewidth=1, label="guessing")
         axes.set_title({"train": "training images, labels trained on", "test": "test images, true labels"}[split])
         percent_scale(axes)
-        axes.set(xscale="log", xlabel="epoch (logarithmic)")  # trainings are of very different length
+        epochs = results.sizes["epoch"]
+        axes.set(xlim=(0.9, 1.1 * epochs), xscale="log", xlabel="epoch (logarithmic)")  # of very different length
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     panels[0].set(ylabel=f"accuracy, {results.attrs['dataset']}", ylim=(0, 1.02))
     panels[1].legend(loc="upper right")
