@@ -1,7 +1,7 @@
 """E1. Deep against shallow: fitting functions of one variable with the same number of parameters."""
 
-import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -337,10 +337,8 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
     """Learning curves and predictions of every function, in the order of the report's figures."""
     curves, fits = [], []
     seeds = results.sizes["seed"]
-    for function in results.function.values.tolist():
-        names = FIGURE_NAMES.get(
-            function, tuple(f"{kind}-{_slug(function)}" for kind in ("learning-curves", "predictions"))
-        )
+    for function, slug in _slugs(results.function.values.tolist()).items():
+        names = FIGURE_NAMES.get(function, (f"learning-curves-{slug}", f"predictions-{slug}"))
         titles = [
             f"Figure {int(name[-2:])}. {text}" if name.startswith("figure") else text
             for name, text in zip(
@@ -373,14 +371,18 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
     return (*curves, *fits)
 
 
-def _slug(function: str) -> str:
-    """Write an expression in letters, digits and dashes, different ones differently.
+def _slugs(functions: Sequence[str]) -> dict[str, str]:
+    """Write expressions in letters, digits and dashes; those that would look alike are numbered.
 
-    >>> _slug("tanh"), _slug("x**2"), _slug("x+2")
-    ('tanh', 'x-2-7e2e', 'x-2-4e5e')
+    >>> _slugs(["tanh", "x**2", "x+2"])
+    {'tanh': 'tanh', 'x**2': 'x-2', 'x+2': 'x-2-no-2'}
     """
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", function).strip("-")
-    return slug if slug == function else f"{slug}-{hashlib.sha256(function.encode()).hexdigest()[:4]}"
+    slugs: dict[str, str] = {}
+    for function in functions:
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", function).strip("-")
+        alike = sum(one == slug or one.startswith(f"{slug}-no-") for one in slugs.values())
+        slugs[function] = f"{slug}-no-{alike + 1}" if alike else slug
+    return slugs
 
 
 def _draw_learning_curves(results: xr.Dataset, function: str) -> MatplotlibFigure:
