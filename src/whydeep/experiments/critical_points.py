@@ -41,7 +41,7 @@ NAME = "critical-points"
 WIDTHS = (1, 3, 5, 1)
 NETWORKS = {  # tanh, for comparison, takes ten times as long to solve
     "relu": {"smoke": 4, "quick": 12, "full": 100},
-    "tanh": {"smoke": 4, "quick": 12, "full": 25},
+    "tanh": {"smoke": 4, "quick": 8, "full": 25},
 }
 ITERATIONS = {"smoke": 300, "quick": 3000, "full": 10_000}
 POINTS = {"smoke": 100, "quick": 1000, "full": 1000}
@@ -345,7 +345,7 @@ def _draw_activation(axes: Axes, one: xr.Dataset, activation: str) -> None:
             label=label,
         )
         counts.append(f"{label} ({int(chosen.sum())})")
-    rho = mean_interval(correlation(one))
+    rho = mean_interval(correlation(one), limits=(-1, 1))
     name = WRITTEN[activation]
     title = f"{name}: Spearman {rho}" if np.isfinite(rho.estimate) else name
     axes.set(xscale="log", xlabel="MSE on the training points", title=title)
@@ -409,7 +409,7 @@ def _ratios(one: xr.Dataset) -> tuple[str, ...]:
     columns = (shares.positive, shares.zero, shares.negative, *others, shares.strict)
     return (
         *(str(mean_interval(column.where(critical).mean("network"), limits=SHARE)) for column in columns),
-        str(mean_interval(correlation(one))),
+        str(mean_interval(correlation(one), limits=(-1, 1))),
         str(int(critical.sum())),
     )
 

@@ -232,7 +232,7 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
         str(mean_interval(one.loss[:, -1], log=True)),
         str(mean_interval(one.gradient_norm[:, 0], log=True)),
         str(mean_interval(one.gradient_norm[:, -1], log=True)),
-        str(mean_interval(alignment.correlation)),
+        str(mean_interval(alignment.correlation, limits=(-1, 1))),
         str(mean_interval(alignment.excess)),
         "",
     )

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from whydeep.claims import Claim, Test, mean_interval
+from whydeep.claims import SHARE, Claim, Test, mean_interval
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
@@ -378,9 +378,9 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
             rows.append(
                 (
                     f"{part}, {path}",
-                    str(mean_interval(explained[:, 0])),
-                    str(mean_interval(explained[:, 1])),
-                    str(mean_interval(direct.sel(part=part).mean("series", skipna=False))),
+                    str(mean_interval(explained[:, 0], limits=SHARE)),
+                    str(mean_interval(explained[:, 1], limits=SHARE)),
+                    str(mean_interval(direct.sel(part=part).mean("series", skipna=False), limits=SHARE)),
                 )
             )
     header = ("part, path", "explained by component 1", "by component 2", "directness")
