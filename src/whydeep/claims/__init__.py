@@ -10,12 +10,13 @@ correlation rank correlation along a dimension
 
 from whydeep.claims.claim import Claim, Estimate, Test, estimate
 from whydeep.claims.correlation import rank_correlation
-from whydeep.claims.intervals import LEVEL, SHARE, Interval, interval_band, mean_interval
+from whydeep.claims.intervals import CORRELATION, LEVEL, SHARE, Interval, interval_band, mean_interval
 from whydeep.claims.own import OwnClaims, read_claims
 from whydeep.claims.sign_flip import sign_flip_p
 from whydeep.claims.verdict import Case, Judgement, Part, Verdict, holm, judge, seeds_needed
 
 __all__ = [
+    "CORRELATION",
     "LEVEL",
     "SHARE",
     "Case",

@@ -10,6 +10,8 @@ from scipy.special import stdtrit
 LEVEL = 0.95
 SHARE = (0.0, 1.0)
 """Limits of a share, such as an accuracy."""
+CORRELATION = (-1.0, 1.0)
+"""Limits of a correlation."""
 
 EDGES = ((np.max, -np.inf), (np.min, np.inf))
 

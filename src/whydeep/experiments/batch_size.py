@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import NullLocator
 
-from whydeep.claims import Claim, Test, mean_interval, rank_correlation
+from whydeep.claims import CORRELATION, Claim, Test, mean_interval, rank_correlation
 from whydeep.experiments import image_training
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
 from whydeep.experiments.image_training import (
@@ -226,7 +226,7 @@ CLAIMS = (
                 "rank correlation of sensitivity with the batch size",
                 lambda r: rank_correlation(r.sensitivity, r.batch_size.astype(float), "batch_size", skipna=False),
                 high=0,
-                limits=(-1, 1),
+                limits=CORRELATION,
             ),
         ),
     ),

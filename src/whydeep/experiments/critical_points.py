@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
-from whydeep.claims import SHARE, Claim, Test, mean_interval, rank_correlation
+from whydeep.claims import CORRELATION, SHARE, Claim, Test, mean_interval, rank_correlation
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
@@ -282,7 +282,7 @@ CLAIMS = (
                 "Spearman's correlation of loss and minimal ratio over critical points, ReLU",
                 lambda r: correlation(_relu(r)),
                 high=0,
-                limits=(-1, 1),
+                limits=CORRELATION,
             ),
         ),
         source="Y. N. Dauphin et al. (2014)",
@@ -345,7 +345,7 @@ def _draw_activation(axes: Axes, one: xr.Dataset, activation: str) -> None:
             label=label,
         )
         counts.append(f"{label} ({int(chosen.sum())})")
-    rho = mean_interval(correlation(one), limits=(-1, 1))
+    rho = mean_interval(correlation(one), limits=CORRELATION)
     name = WRITTEN[activation]
     title = f"{name}: Spearman {rho}" if np.isfinite(rho.estimate) else name
     axes.set(xscale="log", xlabel="MSE on the training points", title=title)
@@ -409,7 +409,7 @@ def _ratios(one: xr.Dataset) -> tuple[str, ...]:
     columns = (shares.positive, shares.zero, shares.negative, *others, shares.strict)
     return (
         *(str(mean_interval(column.where(critical).mean("network"), limits=SHARE)) for column in columns),
-        str(mean_interval(correlation(one), limits=(-1, 1))),
+        str(mean_interval(correlation(one), limits=CORRELATION)),
         str(int(critical.sum())),
     )
 

@@ -253,16 +253,15 @@ BOTH = ["arcsinh", "cos"]
 """The functions of the course report; a run may have more."""
 
 
-def _settled(results: xr.Dataset, function: str) -> xr.DataArray:
-    """Iterations until the loss of one function has settled; infinite for a network that never does."""
-    settled = results.settled_at.fillna(np.inf).where(results.diverged_at.isnull())
+def _settled(results: xr.Dataset, function: str, never: float | xr.DataArray = inf) -> xr.DataArray:
+    """Iterations until the loss of one function has settled, `never` for a network that never does."""
+    settled = results.settled_at.fillna(never).where(results.diverged_at.isnull())
     return settled.sel(function=function, drop=True)
 
 
 def _settled_later(results: xr.Dataset) -> xr.DataArray:
     """Iterations that cos takes longer than arcsinh; a network that never settles took at least all of them."""
-    settled = results.settled_at.fillna(results.iterations).where(results.diverged_at.isnull())
-    return settled.sel(function="cos") - settled.sel(function="arcsinh")
+    return _settled(results, "cos", results.iterations) - _settled(results, "arcsinh", results.iterations)
 
 
 SETTLED = "iteration from which the MSE stays below 5 % of the variance"

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from whydeep.claims import Claim, Test, mean_interval
+from whydeep.claims import CORRELATION, Claim, Test, mean_interval
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.experiments.results import size_and_divergence
@@ -232,7 +232,7 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
         str(mean_interval(one.loss[:, -1], log=True)),
         str(mean_interval(one.gradient_norm[:, 0], log=True)),
         str(mean_interval(one.gradient_norm[:, -1], log=True)),
-        str(mean_interval(alignment.correlation, limits=(-1, 1))),
+        str(mean_interval(alignment.correlation, limits=CORRELATION)),
         str(mean_interval(alignment.excess)),
         "",
     )

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from whydeep.claims import Claim, Test, mean_interval, rank_correlation
+from whydeep.claims import CORRELATION, Claim, Test, mean_interval, rank_correlation
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
@@ -139,13 +139,13 @@ CLAIMS = (
                 "rank correlation of accuracy with the number of parameters",
                 lambda r: _correlation(r, "accuracy"),
                 low=0,
-                limits=(-1, 1),
+                limits=CORRELATION,
             ),
             Test(
                 "rank correlation of loss with the number of parameters",
                 lambda r: _correlation(r, "loss"),
                 high=0,
-                limits=(-1, 1),
+                limits=CORRELATION,
             ),
         ),
         needs=ALL,

@@ -16,7 +16,7 @@ import xarray as xr
 from whydeep.claims import Judgement
 from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import Experiment
-from whydeep.experiments.verdicts import format_p, read_results
+from whydeep.experiments.verdicts import adjusted_p, format_p, read_results
 from whydeep.networks import parameter_count
 from whydeep.report import page
 from whydeep.report.style import figure_style, notice, save
@@ -243,9 +243,7 @@ def _sample(results: xr.Dataset) -> str:
 
 def _verdict(one: Judgement) -> page.Verdict:
     """One row of the table of verdicts."""
-    p = "" if np.isnan(one.p_adjusted) else format_p(one.p_adjusted).removeprefix("= ")
-    if one.by_convention:
-        p = "equal values"
+    p = adjusted_p(one).removeprefix("p ").removeprefix("= ")
     if one.deciding is None:
         return page.Verdict(one.claim.id, one.verdict, one.claim.statement, "", "", "", p)
     estimated = one.deciding.estimate
@@ -294,10 +292,11 @@ def _claim(one: Judgement) -> page.Claim:
             str(part.estimate.interval),
             str(part.estimate.interval.n),
             "none" if np.isnan(part.agreeing) else f"{round(part.agreeing * part.estimate.interval.n)}",
-            "none" if np.isnan(part.p_sign_flip) else format_p(part.p_sign_flip).removeprefix("= "),
+            "none" if np.isnan(p_sign_flip) else format_p(p_sign_flip).removeprefix("= "),
             part.estimate.test.rule,
         )
         for part in one.parts
+        for p_sign_flip in [part.p_sign_flip]
     ]
     header = (
         "statistic",

@@ -134,10 +134,7 @@ def verdicts_text(judgements: Sequence[Judgement], *, all_claims: bool = True) -
         if one.experiment != last:
             lines.append(f"\n{EXPERIMENTS[one.experiment].title}")
             last = one.experiment
-        p = ""
-        if one.deciding and not np.isnan(one.p_adjusted):
-            how = "equal values" if one.by_convention else f"p {format_p(one.p_adjusted)}"
-            p = f" (n = {one.deciding.estimate.interval.n}, {how})"
+        p = f" (n = {one.deciding.estimate.interval.n}, {adjusted_p(one)})" if one.deciding and adjusted_p(one) else ""
         lines.append(f"{one.claim.id:<{width}}  {one.verdict.upper()}{p}: {one.claim.statement}")
         if one.verdict != "not-run":
             lines.append(f"{indent}{one.reason}")
@@ -150,6 +147,13 @@ def verdicts_text(judgements: Sequence[Judgement], *, all_claims: bool = True) -
             f"\n{len(judgements)} claims: {total}; {level} level, p adjusted over those that could be tested (Holm)",
         ]
     )
+
+
+def adjusted_p(one: Judgement) -> str:
+    """Write the adjusted p of a claim, "equal values" where there is no test, nothing where there is no p."""
+    if one.by_convention:
+        return "equal values"
+    return "" if np.isnan(one.p_adjusted) else f"p {format_p(one.p_adjusted)}"
 
 
 def format_p(p: float) -> str:

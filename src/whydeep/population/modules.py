@@ -5,6 +5,7 @@ per member: slower, but it takes every module, also those that draw random numbe
 flow depends on values.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -30,6 +31,7 @@ class ModuleEngine:
 
     def __init__(self, population: Population, objective: Objective, samples: Samples, gradients: Tensor):
         self.population, self.objective, self.samples = population, objective, samples
+        self.template = copy.deepcopy(population.template)  # of its own, as it is switched to training and evaluation
         self.gradients = population.layout.views(gradients)
         self.steps = 0
 
@@ -48,7 +50,7 @@ class ModuleEngine:
     def call(self, parameters: Named, buffers: Named, inputs: Tensor) -> tuple[Tensor, Named]:
         """Outputs of one member, and its buffers as they are afterwards."""
         buffers = {name: buffer.clone() for name, buffer in buffers.items()}
-        return functional_call(self.population.template, (parameters, buffers), (inputs,)), buffers
+        return functional_call(self.template, (parameters, buffers), (inputs,)), buffers
 
     def loss(self, parameters: Named, buffers: Named, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Named]:
         """Mean loss of one member, and its buffers as they are afterwards."""
@@ -67,7 +69,8 @@ class Vmapped(ModuleEngine):
 
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
-        with _mode(self.population.template, training=True), _vectorised(self.population.template):
+        self.template.train()
+        with _vectorised(self.template):
             gradients, (losses, buffers) = vmap(grad_and_value(self.loss, has_aux=True))(
                 self.population.parameters, self.population.buffers, *self.fetch(batch)
             )
@@ -77,13 +80,14 @@ class Vmapped(ModuleEngine):
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield, block by block, the members, their outputs [member, feature, sample], and targets alike."""
+        self.template.eval()
         inputs, targets = self.fetch(batch)
         size = max(1, SAMPLES_AT_ONCE // batch.count)
         for start in range(0, len(self.population), size):
             block = slice(start, min(start + size, len(self.population)))
             named = self.population.parameters, self.population.buffers
             parameters, buffers = ({name: tensor[block] for name, tensor in one.items()} for one in named)
-            with _mode(self.population.template, training=False), _vectorised(self.population.template):
+            with _vectorised(self.template):
                 outputs, _ = vmap(self.call)(parameters, buffers, inputs[block])
             yield block, outputs.transpose(1, 2), self.objective.target_rows(targets[block])
 
@@ -107,10 +111,7 @@ class OneByOne(ModuleEngine):
 
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
-        with _mode(self.population.template, training=True):
-            return self._losses_and_gradients(batch)
-
-    def _losses_and_gradients(self, batch: Batch) -> Tensor:
+        self.template.train()
         inputs, targets = self.fetch(batch)
         losses = []
         devices = [self.population.device] if self.population.device.type == "cuda" else []
@@ -136,12 +137,12 @@ class OneByOne(ModuleEngine):
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield each member, its outputs [1, feature, sample], and targets alike."""
+        self.template.eval()
         inputs, targets = self.fetch(batch)
         for index in range(len(self.population)):
             parameters = {name: tensor[index] for name, tensor in self.population.parameters.items()}
             buffers = {name: tensor[index] for name, tensor in self.population.buffers.items()}
-            with _mode(self.population.template, training=False):
-                outputs, _ = self.call(parameters, buffers, inputs[index].clone())
+            outputs, _ = self.call(parameters, buffers, inputs[index].clone())
             member = slice(index, index + 1)
             yield member, outputs.t().unsqueeze(0), self.objective.target_rows(targets[member])
 
@@ -153,18 +154,6 @@ def _pick(tensor: Tensor, indices: Tensor, own: bool, members: int) -> Tensor:
         return picked.expand(members, *picked.shape[1:])
     rows = torch.arange(members, device=indices.device).unsqueeze(1)
     return tensor[rows, indices.expand(members, -1)]
-
-
-@contextmanager
-def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
-    """Compute in training or evaluation mode, and leave the module as it was."""
-    before = [(one, one.training) for one in module.modules()]
-    module.train(training)
-    try:
-        yield
-    finally:
-        for one, mode in before:
-            one.training = mode
 
 
 @contextmanager

@@ -147,8 +147,9 @@ for (const figure of document.querySelectorAll("figure[id]")) {
     const routes = panels.flatMap((panel) => {
       const box = boxOf(panel);
       if (!box) return [];
+      const place = placeIn(panel, box);
       return panel.series.filter(visible).map((one) => {
-        const inside = one.x.map((_, index) => placeIn(panel, box)(one, index)).filter(([x, y]) => holds(box, x, y));
+        const inside = one.x.map((_, index) => place(one, index)).filter(([x, y]) => holds(box, x, y));
         const stride = Math.ceil(inside.length / 50);
         return { one, places: inside.filter((_, index) => index % stride === 0 || index === inside.length - 1) };
       });
