@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,6 +107,22 @@ def test_a_dying_worker_takes_only_its_own_job_with_it(folder, tmp_path):
     assert "died, twice" in outcome.failures[0].message
     assert outcome.finished == 4
     assert run([make_job(work.dying_once, 3)], folder, source=str(tmp_path), workers=1).finished == 2
+
+
+def test_a_pool_that_breaks_while_it_starts_a_worker_is_made_anew(folder, monkeypatch):
+    pools = []
+
+    class BreaksFirst(ProcessPoolExecutor):
+        def submit(self, *arguments, **options):
+            pools.append(self)
+            if len(pools) == 1:
+                raise OSError("handle is closed")
+            return super().submit(*arguments, **options)
+
+    monkeypatch.setattr("whydeep.runs.workers.ProcessPoolExecutor", BreaksFirst)
+    outcome = run([make_job(noise)], folder, workers=1)
+    assert (outcome.finished, outcome.failures) == (2, [])
+    assert pools[0] is not pools[1]
 
 
 def test_workers_have_one_thread_and_leave_ctrl_c_to_the_parent(folder):

@@ -84,9 +84,9 @@ def execute(
         return outcome
     pool = Workers(workers) if executor is None else executor
     schedule = _Schedule(todo, folder, context, outcome, pool, workers if executor is None else None)
-    folder.progress.mkdir(parents=True, exist_ok=True)
     try:
         with interruption() as interrupted, display or choose_display() as shown:
+            folder.progress.mkdir(parents=True, exist_ok=True)
             going = True
             while going and not outcome.interrupted:
                 going = schedule.advance()

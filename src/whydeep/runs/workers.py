@@ -59,7 +59,7 @@ class Workers(Executor):
         with worker_surroundings():
             try:
                 return self._pool.submit(function, *arguments, **options)
-            except BrokenProcessPool:
+            except (BrokenProcessPool, OSError):  # OSError: it broke while it was starting a worker
                 self.kill()
                 self._pool = self._new_pool()
                 return self._pool.submit(function, *arguments, **options)
