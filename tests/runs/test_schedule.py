@@ -109,14 +109,15 @@ def test_a_dying_worker_takes_only_its_own_job_with_it(folder, tmp_path):
     assert run([make_job(work.dying_once, 3)], folder, source=str(tmp_path), workers=1).finished == 2
 
 
-def test_a_pool_that_breaks_while_it_starts_a_worker_is_made_anew(folder, monkeypatch):
+@pytest.mark.parametrize("error", [OSError("handle is closed"), ValueError("bad value(s) in fds_to_keep")])
+def test_a_pool_that_breaks_while_it_starts_a_worker_is_made_anew(folder, monkeypatch, error):
     pools = []
 
     class BreaksFirst(ProcessPoolExecutor):
         def submit(self, *arguments, **options):
             pools.append(self)
             if len(pools) == 1:
-                raise OSError("handle is closed")
+                raise error
             return super().submit(*arguments, **options)
 
     monkeypatch.setattr("whydeep.runs.workers.ProcessPoolExecutor", BreaksFirst)
@@ -125,7 +126,7 @@ def test_a_pool_that_breaks_while_it_starts_a_worker_is_made_anew(folder, monkey
     assert pools[0] is not pools[1]
 
 
-def test_workers_have_one_thread_and_leave_ctrl_c_to_the_parent(folder):
+def test_workers_have_one_thread_and_leave_signals_to_the_parent(folder):
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
     job = make_job(work.surroundings, seeds=(0,))
     assert run([job], folder, workers=1).failures == []

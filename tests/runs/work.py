@@ -76,7 +76,8 @@ def surroundings(setting, seeds, context):
 
     import torch
 
-    values = [torch.get_num_threads(), int(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)]
+    deaf = all(signal.getsignal(number) == signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM))
+    values = [torch.get_num_threads(), int(deaf)]
     passive = os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     return xarray.Dataset({"value": (("seed", "item"), [[*values, int(passive)]])}, coords={"seed": list(seeds)})
 

@@ -1,4 +1,4 @@
-"""The processes that train: one thread each, deaf to Ctrl-C, and never left behind."""
+"""The processes that train: one thread each, deaf to Ctrl-C and termination, and never left behind."""
 
 import multiprocessing
 import os
@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,10 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "THP_MEM_ALLOC_ENABLE": "1",  # large pages: batches are gathered from a large tensor a fifth faster
 }
+
+# Terminals and clusters send these to all processes at once. The parent decides; and a pool can't bear workers that
+# die while others start.
+PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def perform(job: Job, context: Context, progress: Path) -> tuple[dict[int, bytes], float]:
@@ -59,7 +62,7 @@ class Workers(Executor):
         with worker_surroundings():
             try:
                 return self._pool.submit(function, *arguments, **options)
-            except (BrokenProcessPool, OSError):  # OSError: it broke while it was starting a worker
+            except Exception:  # BrokenProcessPool, or whatever breaks in a pool that breaks while it starts a worker
                 self.kill()
                 self._pool = self._new_pool()
                 return self._pool.submit(function, *arguments, **options)
@@ -79,14 +82,14 @@ class Workers(Executor):
 
 @contextmanager
 def worker_surroundings() -> Iterator[None]:
-    """Set what a process that starts now inherits: its environment, and Ctrl-C held back until it is ready.
+    """Set what a process that starts now inherits: its environment, and signals held back until it is ready.
 
-    Here Ctrl-C arrives a moment later; in the worker, _start_worker drops it.
+    Here the signals arrive a moment later; in the worker, _start_worker drops them.
     """
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
     os.environ.update(ENVIRONMENT)
     can_mask = hasattr(signal, "pthread_sigmask")
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_mask else set()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS_SIGNALS) if can_mask else set()
     try:
         yield
     finally:
@@ -100,8 +103,9 @@ def worker_surroundings() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and never outlive it, even when it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the parent, and never outlive it, even when it is killed."""
+    for number in PARENTS_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
