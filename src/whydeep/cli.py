@@ -30,6 +30,8 @@ class Run:
     """smoke: seconds, for tests. quick: minutes. full: the reference settings."""
     seeds: Annotated[int, arg(metavar="N")] = 5
     """Networks per setting, each from its own seed."""
+    root_seed: Annotated[int, arg(metavar="N")] = 0
+    """Another number draws other seeds: the same study once more, with new networks."""
     dataset: Annotated[str | None, arg(metavar="NAME-OR-PATH")] = None
     """Images: mnist, fashion-mnist, kmnist, digits, an .npz file or a folder. Default: mnist, else digits."""
     data_dir: Annotated[Path | None, arg(metavar="DIR")] = None

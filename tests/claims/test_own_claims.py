@@ -25,6 +25,7 @@ id = "mine"
 experiment = "image-classification"
 statement = "Deep networks end with a loss between 0.1 and 10."
 source = "my notebook"
+reading = "of the training images"
 variable = "loss"
 at = {network = "deep", epoch = "last"}
 low = 0.1
@@ -78,7 +79,7 @@ def test_a_file_of_two_claims(tmp_path):
     path = written(tmp_path, GOOD)
     (first, mine), (second, yours) = read_claims(path)
     assert (first, second) == ("image-classification", "gradient-norm")
-    assert (mine.id, mine.source) == ("mine", "my notebook")
+    assert (mine.id, mine.source, mine.reading) == ("mine", "my notebook", "of the training images")
     assert mine.statement == "Deep networks end with a loss between 0.1 and 10."
     (test,) = mine.tests
     assert (test.low, test.high, test.log) == (0.1, 10, True)
@@ -89,7 +90,7 @@ def test_a_file_of_two_claims(tmp_path):
     assert found.part == ""
     (test,) = yours.tests
     assert (test.statistic, test.low, test.high, test.log) == ("difference of the accuracies", 0, inf, False)
-    assert yours.source == f"{path.name}, claim 2"
+    assert (yours.source, yours.reading) == (f"{path.name}, claim 2", "")
     (found,) = estimate(yours, RESULTS)
     at = RESULTS.accuracy.sel(epoch=5)
     assert found.interval == mean_interval(at.sel(network="deep").values - at.sel(network="shallow").values)

@@ -348,7 +348,7 @@ def test_that_many_seeds_decide_and_one_fewer_does_not(n, deviation, side, two_b
     assume(judged.verdict == "undecided")
     needed = seeds_needed(judged)
     assert needed > n
-    assert f"about {needed} seeds would decide" in judged.reason
+    assert f"about {needed} seeds in all would decide" in judged.reason
     after, before = (one(with_moments(count, side, deviation), **bounds) for count in (needed, needed - 1))
     assume(abs(after.p - 0.05) > 1e-9)
     assume(abs(before.p - 0.05) > 1e-9)
@@ -387,6 +387,7 @@ KEYS = [
     "experiment",
     "statement",
     "source",
+    "reading",
     "verdict",
     "reason",
     "estimate",

@@ -6,6 +6,7 @@ import shlex
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -13,12 +14,14 @@ from whydeep.claims import Case, judge
 from whydeep.cli import main
 from whydeep.experiments import EXPERIMENTS, presentation
 from whydeep.experiments.study import Request, run_study
+from whydeep.runs import RunFolder
 
 MINE = """
 [[claims]]
 id = "mine"
 experiment = "gradient-norm"
 statement = "The gradient is < 1 & falls."
+reading = "“falls” means < its first value."
 variable = "gradient_norm"
 at = {function = "cos", iteration = "last"}
 minus = {iteration = "first"}
@@ -177,7 +180,7 @@ def test_a_folder_of_unlike_runs_says_so_and_how_to_repeat_each(folder, whydeep)
     command = ["run", "weight-trajectories", "--scale", "smoke", "--seeds", "2", "--out", "run", "--workers", "1"]
     whydeep(*command)
     report = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
-    assert "The results of gradient-norm are of an earlier run, with another scale, number of seeds or images" in report
+    assert "The results of gradient-norm are of an earlier run, with another scale, other seeds or images" in report
     assert "n = 2, 3 per setting" in report
     first, second = report.partition("<pre><code>")[2].partition("</code>")[0].splitlines()
     assert first.startswith("whydeep run gradient-norm --scale smoke --seeds 3 --out ")
@@ -188,10 +191,26 @@ def test_a_folder_of_unlike_runs_says_so_and_how_to_repeat_each(folder, whydeep)
 def test_what_makes_room_is_named_and_comes_back(folder, whydeep):
     run = ["run", "gradient-norm", "--scale", "smoke", "--workers", "1", "--out", "run", "--seeds"]
     _, out, _ = whydeep(*run, "2")
-    assert "gradient-norm: the results of 3 seeds at smoke scale make room for those of this run" in out
+    assert "gradient-norm: the results of 3 seeds (root seed 0) at smoke scale make room for those of this run" in out
     _, out, _ = whydeep(*run, "3")
     assert "make room" not in out
     assert "0 units measured, 3 were there already" in out
+
+
+def test_another_root_seed_draws_other_networks_and_keeps_the_first(folder, whydeep):
+    first = RunFolder(folder).read_results("gradient-norm").load()
+    run = ["run", "gradient-norm", "--scale", "smoke", "--workers", "1", "--out", "run", "--seeds", "3"]
+    _, out, _ = whydeep(*run, "--root-seed", "1")
+    assert "gradient-norm: the results of 3 seeds (root seed 0) at smoke scale make room for those of this run" in out
+    assert "3 units measured, 0 were there already" in out
+    second = RunFolder(folder).read_results("gradient-norm").load()
+    assert not np.isclose(first.loss, second.loss).any()
+    report = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
+    assert "n = 3 seeds per setting (root seed 1)" in report
+    assert "--root-seed 1" in report.partition("<pre><code>")[2].partition("</code>")[0]
+    _, out, _ = whydeep(*run)
+    assert "0 units measured, 3 were there already" in out
+    assert first.identical(RunFolder(folder).read_results("gradient-norm").load())
 
 
 @pytest.mark.parametrize(
@@ -200,19 +219,20 @@ def test_what_makes_room_is_named_and_comes_back(folder, whydeep):
         ({}, []),
         ({"scale": "full"}, ["here", "there"]),
         ({"seeds": 5}, ["here", "there"]),
+        ({"root_seed": 1}, ["here", "there"]),
         ({"dataset": "mine"}, ["there"]),
         ({"dataset_origin": "folder b"}, ["there"]),
         ({"dataset": None, "dataset_origin": None}, ["there"]),
     ],
 )
 def test_results_of_earlier_runs_are_named(configuration, earlier):
-    attributes = {"scale": "quick", "dataset": "", "dataset_origin": ""}
+    attributes = {"scale": "quick", "root_seed": 0, "dataset": "", "dataset_origin": ""}
     seeds = {"seed": [0, 1]}
     there = {
         "here": xr.Dataset(coords=seeds, attrs=attributes),
         "there": xr.Dataset(coords=seeds, attrs=attributes | {"dataset": "images", "dataset_origin": "folder a"}),
     }
-    last = {"scale": "quick", "seeds": 2, "dataset": "images", "dataset_origin": "folder a"}
+    last = {"scale": "quick", "seeds": 2, "root_seed": 0, "dataset": "images", "dataset_origin": "folder a"}
     assert presentation._from_earlier_runs(there, last | configuration) == earlier
 
 
@@ -238,8 +258,9 @@ def test_claims_that_are_not_judged_say_why():
 
 def test_the_last_of_equal_commands_is_repeated():
     runs = [{"command": ["whydeep", "run", "--seeds", str(seeds)]} for seeds in (2, 3, 2)]
-    there = {"a": xr.Dataset(coords={"seed": [0, 1]}, attrs={"scale": "smoke", "dataset": "", "dataset_origin": ""})}
-    configuration = {"experiments": ["b"], "scale": "smoke", "seeds": 2, "dataset": None, "dataset_origin": None}
+    results = {"scale": "smoke", "root_seed": 0, "dataset": "", "dataset_origin": ""}
+    there = {"a": xr.Dataset(coords={"seed": [0, 1]}, attrs=results)}
+    configuration = results | {"experiments": ["b"], "seeds": 2, "dataset": None, "dataset_origin": None}
     manifest = runs[2] | {"history": runs[:2], "configuration": configuration}
     assert presentation._command(there, manifest).splitlines() == ["whydeep run --seeds 3", "whydeep run --seeds 2"]
     alone = manifest | {"configuration": configuration | {"experiments": ["a"]}}
@@ -301,6 +322,7 @@ def test_own_claims_are_judged_and_kept(folder, whydeep):
     assert '<a href="#claim-mine">mine</a>' in report
     assert 'id="claim-mine"' in report
     assert report.count("The gradient is &lt; 1 &amp; falls.") == 2
+    assert report.count("“falls” means &lt; its first value.") == 1
     assert "mine" in records(folder)
 
 

@@ -53,6 +53,7 @@ SECTION = Section(
             "C5",
             "The deeper, the better.",
             "the course report",
+            "“better” means a lower error.",
             "supported",
             "deep minus shallow: -0.1",
             "p < 0.001",
@@ -194,7 +195,7 @@ def test_hostile_text_stays_text():
         table,
         (Figure("figure-01", HOSTILE, HOSTILE, HOSTILE, draw()),),
         (table,),
-        (Claim("C1", HOSTILE, HOSTILE, "supported", HOSTILE, HOSTILE, table),),
+        (Claim("C1", HOSTILE, HOSTILE, HOSTILE, "supported", HOSTILE, HOSTILE, table),),
         ((HOSTILE, HOSTILE),),
         "javascript:alert('x') & #.nc",
         table,
@@ -208,7 +209,7 @@ def test_hostile_text_stays_text():
     )
     document = Document(render(page))
     assert len(document.all("script")) == 1
-    assert document.text.count(HOSTILE) == 53
+    assert document.text.count(HOSTILE) == 54
     assert document.all("svg")[0]["aria-label"] == HOSTILE
     assert "javascript%3Aalert%28%27x%27%29%20%26%20%23.nc" in [link["href"] for link in document.all("a")]
 

@@ -137,12 +137,12 @@ def test_workers_have_one_thread_and_leave_signals_to_the_parent(folder):
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
 
 
-def start_study(path):
-    command = [sys.executable, work.__file__, str(path), "0.6"]
+def start_study(path, later=0.6):
+    command = [sys.executable, work.__file__, str(path), "0.6", str(later)]
     return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
 
 
-def wait_until(condition, seconds=20.0):
+def wait_until(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -159,7 +159,7 @@ def is_alive(pid):
 def wait_until_workers_are_gone(path):
     pids = [file.name for file in Path(f"{path}-pids").iterdir()]
     assert pids
-    wait_until(lambda: not any(map(is_alive, pids)), seconds=5)
+    wait_until(lambda: not any(map(is_alive, pids)))
 
 
 @needs_proc
@@ -172,12 +172,12 @@ def test_a_killed_run_continues_to_the_same_bytes(folder, tmp_path):
     assert len(kept) < 12
     assert read_manifest(folder)["status"] == "running"
     with start_study(folder.path) as process:
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     resumed = contents(folder.path)
     assert len(resumed) == 13
     assert kept.items() <= resumed.items()
     with ThreadPoolExecutor(6) as threads:
-        run(study_jobs(0.6), RunFolder(tmp_path / "whole"), executor=threads)
+        run(study_jobs(0.6, 0.6), RunFolder(tmp_path / "whole"), executor=threads)
     assert contents(tmp_path / "whole").items() <= resumed.items()
     assert [run["status"] for run in read_manifest(folder)["history"]] == ["interrupted"]
 
@@ -185,14 +185,12 @@ def test_a_killed_run_continues_to_the_same_bytes(folder, tmp_path):
 @needs_proc
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_soon_and_keeps_what_is_finished(folder, number):
-    with start_study(folder.path) as process:
-        wait_until(lambda: len(contents(folder.path)) >= 2)
+    with start_study(folder.path, later=120) as process:
+        wait_until(lambda: len(contents(folder.path)) == 4)
         process.send_signal(number)
-        asked = time.monotonic()
-        assert process.wait(10) == 130
-        assert time.monotonic() - asked < 2.0
+        assert process.wait(30) == 130
     wait_until_workers_are_gone(folder.path)
-    assert 2 <= len(contents(folder.path)) < 12
+    assert len(contents(folder.path)) == 4
     assert read_manifest(folder)["status"] == "interrupted"
 
 
@@ -203,5 +201,5 @@ def test_a_signal_to_all_processes_while_workers_start_is_quiet(folder, number, 
         wait_until(folder.progress.exists)
         time.sleep(0.01 + delay)  # the second worker is being made; the workers are loading their modules
         os.killpg(process.pid, number)
-        assert process.wait(10) == 130
+        assert process.wait(30) == 130
         assert process.stderr.read() == b""

@@ -1,6 +1,6 @@
 """Cheap work for the tests of runs: settings, measurements, and a study that can be killed.
 
-As a program, ``python work.py FOLDER SECONDS`` runs jobs that take so long each.
+As a program, ``python work.py FOLDER SECONDS LATER`` runs two jobs that take SECONDS and four that take LATER.
 """
 
 import os
@@ -82,16 +82,16 @@ def surroundings(setting, seeds, context):
     return xarray.Dataset({"value": (("seed", "item"), [[*values, int(passive)]])}, coords={"seed": list(seeds)})
 
 
-def study_jobs(seconds: float) -> list[Job]:
-    return [make_job(noise, level, cost=10.0 - level, seconds=seconds) for level in range(6)]
+def study_jobs(seconds: float, later: float) -> list[Job]:
+    return [make_job(noise, level, cost=10.0 - level, seconds=seconds if level < 2 else later) for level in range(6)]
 
 
-def study(path: str, seconds: float) -> int:
+def study(path: str, seconds: float, later: float) -> int:
     folder = RunFolder(path)
     pids = Path(f"{path}-pids")
     pids.mkdir(exist_ok=True)
     with folder.claim(), Manifest(folder, configuration={}, seeds=[0, 1], device="cpu", command=["work"]) as manifest:
-        jobs = study_jobs(seconds)
+        jobs = study_jobs(seconds, later)
         outcome = execute(jobs, folder, Context(source=str(pids)), display=Display())
         manifest.add(outcome)
         if outcome.interrupted:
@@ -102,4 +102,4 @@ def study(path: str, seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(study(sys.argv[1], float(sys.argv[2])))
+    sys.exit(study(sys.argv[1], *map(float, sys.argv[2:])))

@@ -73,6 +73,7 @@ class Claim:
         statement: the sentence.
         tests: each of their parts must hold for the claim to be supported.
         source: who says so.
+        reading: what the tests take the sentence to mean, and what they leave open, where that is not plain.
         needs: dimension -> labels that the results must hold; without them the claim is about something else.
     """
 
@@ -80,11 +81,16 @@ class Claim:
     statement: str
     tests: tuple[Test, ...]
     source: str = ""
+    reading: str = ""
     needs: Mapping[str, tuple[str | float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not isinstance(self.statement, str):
             raise SettingError(f"a claim needs an id and a statement in words, not {self.id!r}, {self.statement!r}")
+        if not isinstance(self.source, str) or not isinstance(self.reading, str):
+            raise SettingError(
+                f"source and reading of claim {self.id} are texts, not {self.source!r}, {self.reading!r}"
+            )
         if not isinstance(self.tests, tuple | list) or not all(isinstance(test, Test) for test in self.tests):
             raise SettingError(f"claim {self.id} needs a tuple of Test, not {self.tests!r}")
         needs = self.needs.values() if isinstance(self.needs, Mapping) else [None]

@@ -18,6 +18,7 @@ KEYS = {
     "experiment": str,
     "statement": str,
     "source": str,
+    "reading": str,
     "statistic": str,
     "variable": str,
     "at": dict,
@@ -37,10 +38,10 @@ def read_claims(path: Path, variables: Mapping[str, Collection[str]] | None = No
 
     `variables` are those of each experiment, so that a wrong name is found before there are results.
 
-    A TOML file holds tables ``[[claims]]``: `id`, `experiment`, `statement` (and `source`); `variable` of the results,
-    `at` (labels of dimensions; "first" or "last" for a place), `minus` (labels that differ in what is subtracted);
-    `low` and `high`, between which the claim says the value lies; `log` for quantities that vary by factors.
-    Dimensions that are not named are parts, and the claim is about each of them.
+    A TOML file holds tables ``[[claims]]``: `id`, `experiment`, `statement` (and `source`, `reading`); `variable` of
+    the results, `at` (labels of dimensions; "first" or "last" for a place), `minus` (labels that differ in what is
+    subtracted); `low` and `high`, between which the claim says the value lies; `log` for quantities that vary by
+    factors. Dimensions that are not named are parts, and the claim is about each of them.
 
     A Python file defines ``CLAIMS``, a dictionary from the name of an experiment to a list of `Claim`. It is run.
 
@@ -113,7 +114,8 @@ def _claim(where: str, table: Mapping[str, Any], variables: Mapping[str, Collect
     words = f"{variable} at {_labels(at)}" if at else variable
     statistic = table.get("statistic", f"{words}, minus {_labels(minus)}" if minus else words)
     test = Test(statistic, _measure(table["id"], variable, at, minus), low=low, high=high, log=table.get("log", False))
-    return table["experiment"], Claim(table["id"], table["statement"], (test,), source=table.get("source", where))
+    texts = {"source": table.get("source", where), "reading": table.get("reading", "")}
+    return table["experiment"], Claim(table["id"], table["statement"], (test,), **texts)
 
 
 def _kind(key: str) -> str:

@@ -111,6 +111,7 @@ class Judgement:
             "experiment": self.experiment,
             "statement": self.claim.statement,
             "source": self.claim.source,
+            "reading": self.claim.reading,
             "verdict": self.verdict,
             "reason": self.reason,
             "estimate": _number(one.interval.estimate) if one else None,
@@ -140,7 +141,10 @@ class Judgement:
         }
 
 
-TEST = "Student's t over seeds, two-sided; every part must hold (intersection-union), Holm over all claims"
+TEST = (
+    "Student's t over seeds, two-sided: p is twice the smaller of the largest p_holds (every part must hold) and the "
+    "smallest p_fails times the number of parts (some part fails); Holm over all claims"
+)
 EQUAL_TEST = "here without a t: the value is the same in all seeds, and taken at its word"
 
 
@@ -354,7 +358,7 @@ def _advice(one: Judgement) -> str:
         return f"if mean and spread stay, not even {MOST_SEEDS:,} seeds would decide"
     if seeds <= n:
         return "a few more seeds, or clearer answers to the other claims, would decide"
-    return f"if mean and spread stay, about {seeds:,} seeds would decide, as likely as not"
+    return f"if mean and spread stay, about {seeds:,} seeds in all would decide, as likely as not"
 
 
 def seeds_needed(one: Judgement) -> int | None:

@@ -48,6 +48,8 @@ POINTS = {"smoke": 100, "quick": 1000, "full": 1000}
 CYCLES = {"relu": {"smoke": 0, "quick": 3, "full": 6}, "tanh": {"smoke": 1, "quick": 8, "full": 60}}
 
 REACH = f"{ROUNDINGS[-1]:g}"
+LOOSE_TOLERANCE = 1e-3
+"""Of the gradient norm, shown beside the one that counts."""
 TOLERANCES = (1e-4, EIGENVALUE_TOLERANCE, 1e-8)
 """For eigenvalues that count as zero; the middle one is used, the others show what depends on it."""
 
@@ -271,6 +273,8 @@ CLAIMS = (
                 limits=(0, 1),
             ),
         ),
+        reading=f"“at convergence” means after phase two, and “almost zero” below {GRADIENT_TOLERANCE:g}. A network on "
+        "a kink, where no gradient vanishes, is against the claim.",
         needs={"activation": ("relu",)},
     ),
     Claim(
@@ -285,7 +289,9 @@ CLAIMS = (
                 limits=CORRELATION,
             ),
         ),
-        source="Y. N. Dauphin et al. (2014)",
+        source="expected after Y. N. Dauphin et al. (2014)",
+        reading="within the ReLU networks of a seed. Dauphin et al. speak of the share of negative eigenvalues at "
+        "saddles; what is not positive here may be flat instead, and the table of eigenvalues tells the two apart.",
         needs={"activation": ("relu",)},
     ),
 )
@@ -361,7 +367,8 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
         f"Shares of {_counts(results)} networks, mean over n = {n} seeds with 95 % interval",
         (
             "activation",
-            f"norm below {GRADIENT_TOLERANCE:g}",
+            f"norm below {GRADIENT_TOLERANCE:g} after phase one",
+            *(f"norm below {tolerance:g}" for tolerance in (GRADIENT_TOLERANCE, LOOSE_TOLERANCE)),
             *(label for label, _, _ in LABELS.values()),
         ),
         tuple((activation, *_shares(one)) for activation, one in each.items()),
@@ -386,10 +393,13 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
 
 
 def _shares(one: xr.Dataset) -> tuple[str, ...]:
-    below = one.gradient_norm <= GRADIENT_TOLERANCE
+    below = (
+        one.trained_gradient_norm <= GRADIENT_TOLERANCE,
+        *(one.gradient_norm <= tolerance for tolerance in (GRADIENT_TOLERANCE, LOOSE_TOLERANCE)),
+    )
     return tuple(
         str(mean_interval(_share(one, holds), limits=SHARE))
-        for holds in (below, *(one.kind == kind for kind in LABELS))
+        for holds in (*below, *(one.kind == kind for kind in LABELS))
     )
 
 

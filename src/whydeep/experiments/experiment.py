@@ -122,6 +122,7 @@ class Experiment:
         for claim in self.claims:
             lines.append(f"  {claim.id}  {claim.statement}")
             lines += [f"       {test.statistic}: {test.rule}" for test in claim.tests]
+            lines += [f"       ({claim.reading})"] if claim.reading else []
         width = max(map(len, self.variables))
         lines += ["", f"Variables of results/{self.name}.nc:"]
         lines += [f"  {name:<{width}}  {variable}" for name, variable in self.variables.items()]

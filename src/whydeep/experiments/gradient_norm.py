@@ -25,7 +25,7 @@ from whydeep.population import (
     loss,
 )
 from whydeep.report import curves
-from whydeep.report.style import BLUE, VERMILION, draw_band, frame, new_figure
+from whydeep.report.style import BLACK, BLUE, VERMILION, draw_band, extremes, frame, new_figure
 from whydeep.runs import Context
 
 NAME = "gradient-norm"
@@ -164,7 +164,8 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
     """Loss and gradient norm per iteration, and the norm of each layer."""
     n = results.sizes["seed"]
     shown = (
-        f"One line per seed, n = {n}; the thick line is the geometric mean with its 95 % interval (t on the logarithm)."
+        f"One line per seed, n = {n}; the thick line is the geometric mean with its 95 % interval (t on the "
+        "logarithm). Of iterations that lie too close together, a line shows the smallest and the largest value."
     )
     return (
         Figure(
@@ -191,10 +192,11 @@ def _draw(results: xr.Dataset, variable: str, label: str, colour: str) -> Matplo
     iterations = results.iteration.values
     figure = new_figure()
     axes = figure.subplots()
-    thin = slice(None, None, -(-len(iterations) // 1500))
-    lines = axes.plot(iterations[thin], values[:, thin].T, color=colour, linewidth=0.5, alpha=0.6)
+    shown = [extremes(one, 750) for one in values]
+    pairs = [pair for one, kept in zip(values, shown, strict=True) for pair in (iterations[kept], one[kept])]
+    lines = axes.plot(*pairs, color=colour, linewidth=0.4, alpha=0.5)
     curves.without_values(lines, "each seed")
-    draw_band(axes, iterations, values, label="geometric mean", colour=colour, log=True)
+    draw_band(axes, iterations, values, label="geometric mean", colour=BLACK, log=True)
     axes.set(yscale="log", xlabel="iteration", ylabel=label, title="y = cos(x)")
     axes.set_xlim(0, len(iterations))
     frame(axes, values, log=True)

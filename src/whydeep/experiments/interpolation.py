@@ -175,6 +175,9 @@ CLAIMS = (
                 high=0.002,
             ),
         ),
+        reading="“poorer” means at most 0.002 above the poorer end, on a grid of 0.05. Where the ends are of different "
+        "heights, a neighbour of the better one can lie above the poorer one and be against the claim, though both are "
+        "peaks.",
     ),
 )
 

@@ -148,6 +148,8 @@ CLAIMS = (
                 limits=CORRELATION,
             ),
         ),
+        reading="over all ten sizes together: what the smallest gain can carry it, and the largest may be worse than "
+        "those in between. The table has every size.",
         needs=ALL,
     ),
     Claim(
@@ -161,6 +163,7 @@ CLAIMS = (
                 high=0.005,
             ),
         ),
+        reading="“little gain” means a difference of less than half a point, either way.",
     ),
     Claim(
         "C19",

@@ -8,11 +8,13 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+import whydeep
 from whydeep.claims import Judgement
 from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import Experiment
@@ -20,7 +22,7 @@ from whydeep.experiments.verdicts import adjusted_p, format_p, read_results
 from whydeep.networks import parameter_count
 from whydeep.report import page
 from whydeep.report.style import figure_style, notice, save
-from whydeep.runs import RunFolder, format_duration, read_manifest, write_atomically
+from whydeep.runs import RunFolder, format_duration, git_state, read_manifest, write_atomically
 
 
 def draw_figures(folder: RunFolder, experiment: Experiment, *, again: bool = True) -> None:
@@ -78,18 +80,20 @@ class Run(NamedTuple):
 
     scale: str
     seeds: int
+    root_seed: int
     dataset: str
     origin: str
 
 
 def _run(results: xr.Dataset) -> Run:
     attributes = results.attrs
-    return Run(attributes["scale"], results.sizes["seed"], attributes["dataset"], attributes["dataset_origin"])
+    root_seed, dataset, origin = (attributes[name] for name in ("root_seed", "dataset", "dataset_origin"))
+    return Run(attributes["scale"], results.sizes["seed"], int(root_seed), dataset, origin)
 
 
 def _last_run(configuration: Mapping[str, Any]) -> Run:
     dataset, origin = (configuration[name] or "" for name in ("dataset", "dataset_origin"))
-    return Run(configuration["scale"], configuration["seeds"], dataset, origin)
+    return Run(configuration["scale"], configuration["seeds"], configuration["root_seed"], dataset, origin)
 
 
 def _from_earlier_runs(there: Results, configuration: Mapping[str, Any]) -> list[str]:
@@ -106,7 +110,7 @@ def _notices(there: Results, manifest: Mapping[str, Any]) -> tuple[str, ...]:
     earlier = _from_earlier_runs(there, configuration)
     if earlier:
         notices.append(
-            f"The results of {', '.join(earlier)} are of an earlier run, with another scale, number of seeds or images "
+            f"The results of {', '.join(earlier)} are of an earlier run, with another scale, other seeds or images "
             "than the last; each experiment says its own."
         )
     if manifest["status"] in ("interrupted", "failed"):
@@ -123,7 +127,7 @@ def _facts(there: Results, manifest: Mapping[str, Any]) -> tuple[tuple[str, str]
     seconds = sum(job["seconds"] for job in manifest["jobs"])
     processor = "core" if manifest["device"] == "cpu" else "GPU"
     runs = [_run(results) for results in there.values()] or [_last_run(manifest["configuration"])]
-    scales, seeds, datasets, _ = (
+    scales, seeds, _, datasets, _ = (
         dict.fromkeys(str(value) for value in values if value) for values in zip(*runs, strict=True)
     )
     return (
@@ -139,11 +143,25 @@ def _facts(there: Results, manifest: Mapping[str, Any]) -> tuple[tuple[str, str]
 
 def _environment(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Say with what it was run: label and value."""
-    return (
+    configuration = manifest["configuration"]
+    trained = _code(manifest["whydeep"], manifest["git"])
+    written = _code(whydeep.__version__, git_state(Path(whydeep.__file__).parent))
+    facts = [
+        ("Code", trained if written == trained else f"{trained}; judged and written by {written}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
-        ("Device", f"{manifest['device']}, {manifest['cpu_count']} cores"),
-        ("Root seed", str(manifest["configuration"]["root_seed"])),
-    )
+        ("Machine", f"{manifest['device']}, {manifest['cpu_count']} cores, {manifest['platform']}"),
+        ("Root seed", str(configuration["root_seed"])),
+    ]
+    if configuration["dataset_fingerprint"]:
+        facts.append(("Images", f"{configuration['dataset']}, fingerprint {configuration['dataset_fingerprint']}"))
+    return tuple(facts)
+
+
+def _code(version: str, git: Mapping[str, Any] | None) -> str:
+    """Name the code of a version, and of a commit where it is known."""
+    if not git:
+        return f"whydeep {version}"
+    return f"whydeep {version}, commit {git['commit']}{' with changes that are not committed' if git['dirty'] else ''}"
 
 
 REFERENCES = (
@@ -155,7 +173,8 @@ REFERENCES = (
     "C. G. Frye, J. Simon, N. S. Wadia, A. Ligeralde, M. R. DeWeese, K. E. Bouchard (2021): Critical point-finding "
     "methods reveal gradient-flat regions of deep network losses. Neural Computation 33. The index of critical points.",
     "Y. N. Dauphin, R. Pascanu, C. Gulcehre, K. Cho, S. Ganguli, Y. Bengio (2014): Identifying and attacking the "
-    "saddle point problem in high-dimensional non-convex optimization. NeurIPS. Newton steps away from saddles.",
+    "saddle point problem in high-dimensional non-convex optimization. NeurIPS. Newton steps away from saddles, and "
+    "the share of negative eigenvalues, which falls with the loss.",
     "M. K. Transtrum, J. P. Sethna (2012): Improvements to the Levenberg-Marquardt algorithm for nonlinear "
     "least-squares minimization. arXiv:1201.5885. Steps along bent valleys.",
     "C. Zhang, S. Bengio, M. Hardt, B. Recht, O. Vinyals (2017): Understanding deep learning requires rethinking "
@@ -170,7 +189,12 @@ REFERENCES = (
     "learning: generalization gap and sharp minima. ICLR. Sharpness, metric 2.1.",
     "L. Dinh, R. Pascanu, S. Bengio, Y. Bengio (2017): Sharp minima can generalize for deep nets. ICML. Why sharpness "
     "depends on the scale of the weights.",
+    "Y. LeCun, C. Cortes, C. J. C. Burges (1998): The MNIST database of handwritten digits.",
     "Student (1908): The probable error of a mean. Biometrika 6.",
+    "S. Holm (1979): A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6.",
+    "R. L. Berger (1982): Multiparameter hypothesis testing and acceptance sampling. Technometrics 24. Every part must "
+    "hold.",
+    "R. A. Fisher (1935): The design of experiments. Oliver and Boyd. The test by sign flips.",
     "M. Okabe, K. Ito (2008): Color universal design. The palette of the figures.",
 )
 
@@ -238,7 +262,7 @@ def _sample(results: xr.Dataset) -> str:
     """Say what these results were measured on."""
     run = _run(results)
     images = f", on {run.dataset} ({run.origin})" if run.dataset else ""
-    return f"Scale {run.scale}, n = {run.seeds} seeds per setting{images}."
+    return f"Scale {run.scale}, n = {run.seeds} seeds per setting (root seed {run.root_seed}){images}."
 
 
 def _verdict(one: Judgement) -> page.Verdict:
@@ -310,10 +334,20 @@ def _claim(one: Judgement) -> page.Claim:
     ps = "" if np.isnan(one.p) else f"p {format_p(one.p)}, adjusted over all claims p {format_p(one.p_adjusted)}."
     if one.by_convention:
         ps = "Without a test: values that are equal in all seeds are taken at their word."
-    return page.Claim(one.claim.id, one.claim.statement, one.claim.source, one.verdict, one.reason, ps, table)
+    return page.Claim(
+        one.claim.id, one.claim.statement, one.claim.source, one.claim.reading, one.verdict, one.reason, ps, table
+    )
 
 
 METHODS = (
+    (
+        "Networks and training",
+        "fully connected, with biases; ReLU between the layers, none after the last, where nothing else is said. "
+        "Weights and biases start uniformly within 1 / sqrt(inputs of the layer), as PyTorch's do. All are trained "
+        "with Adam (beta 0.9 and 0.999, epsilon 1e-8) in single precision: functions with the mean squared error of "
+        "all points at every step, images with the cross entropy of one batch. Pixels are scaled to 0 to 1. Each "
+        "epoch has every image once, in a new order; its last batch may be smaller.",
+    ),
     (
         "Seeds",
         "every setting is trained once per seed. Initial weights, order of samples, data and labels come from random "
@@ -327,15 +361,18 @@ METHODS = (
     ),
     (
         "Verdicts",
-        "a claim has statistics and the values that agree with it; those of the study were written down before results "
-        "were seen. It is supported if every part is shown to lie there, contradicted if some part is shown to lie "
-        "outside, else undecided. Tests are two-sided t tests over seeds, and their p are adjusted by Holm's method "
-        "over all claims that can be tested, a user's own among them: with 95 % confidence no verdict of the report is "
-        "wrong, as far as the seeds vary normally and their number was fixed beforehand: a verdict that came after "
-        "seeds were added, because there was none before, is a hint to be confirmed with new ones. Values that are "
-        "equal in all seeds, three or more, are taken at their word: a convention, outside of this guarantee. The "
-        "numbers of each claim have beside them the p of the sign-flip test, two-sided and of that part alone, which "
-        "takes seeds to vary symmetrically but not normally. It decides nothing: with n seeds it is never below 2/2^n.",
+        "a claim has statistics and the values that agree with it; those of the study were written down before "
+        "results were seen, except where a claim says so. It is supported if every part is shown to lie there, "
+        "contradicted if some part is shown to lie outside, else undecided. Each part has two one-sided t tests over "
+        "seeds, that it lies there and that it lies outside. The p of a claim is twice the smaller of two: the "
+        "largest p that its parts lie there (Berger 1982), and the smallest that one lies outside, times their "
+        "number. These are adjusted by Holm's method over all claims that can be tested, a user's own among them: "
+        "with 95 % confidence no verdict of the report is wrong, as far as the seeds vary normally and their number "
+        "was fixed beforehand: a verdict that came after seeds were added, because there was none before, is a hint "
+        "to be confirmed with new ones (--root-seed draws them). Values that are equal in all seeds, three or more, "
+        "are taken at their word: a convention, outside of this guarantee. The numbers of each claim have beside them "
+        "the p of the sign-flip test, two-sided and of that part alone, which takes seeds to vary symmetrically but "
+        "not normally. It decides nothing: with n seeds it is never below 2/2^n.",
     ),
     (
         "What seeds cannot tell",

@@ -245,6 +245,7 @@ CLAIMS = (
                 high=0,
             ),
         ),
+        reading="“low” means below the loss of guessing, however little, and still falling in the second half.",
     ),
     Claim(
         "C15",
@@ -268,6 +269,9 @@ CLAIMS = (
                 limits=(0, 1),
             ),
         ),
+        reading=f"“fit” means a training accuracy of {FITTED:.0%}, and one network that does contradicts the claim: "
+        "the small one of the course report, or the wide one that Zhang et al. (2017) make us expect it of. "
+        "That a network which still learns decides nothing was added after results at quick scale had been seen.",
     ),
 )
 

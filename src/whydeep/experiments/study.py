@@ -40,6 +40,7 @@ class Request:
     experiments: tuple[str, ...] = ()
     scale: Scale = "quick"
     seeds: int = 5
+    root_seed: int = 0
     dataset: str | None = None
     data_dir: Path | None = None
     functions: tuple[str, ...] = ("arcsinh", "cos")
@@ -56,6 +57,8 @@ class Request:
             raise SettingError(f"no scale is called {self.scale!r}: {near_names(self.scale, SCALES)}")
         if self.seeds < 1:
             raise SettingError(f"--seeds must be 1 or more, not {self.seeds}")
+        if self.root_seed < 0:
+            raise SettingError(f"--root-seed must be 0 or more, not {self.root_seed}")
         if self.workers < 0:
             raise SettingError(f"--workers must be 0 (as many as there are cores) or more, not {self.workers}")
         if not self.functions:
@@ -103,7 +106,8 @@ def run_study(request: Request, executor: Executor | None = None) -> Outcome:
         source = locate(request.dataset, request.data_dir)  # a wrong name is an error all the same
     workers = request.workers or (1 if device == "cuda" else os.cpu_count() or 1)
     seeds = tuple(range(request.seeds))
-    jobs = _jobs(experiments, _plan(request, images), seeds, images, device)
+    context = Context(device=device, source=source, root_seed=request.root_seed)
+    jobs = _jobs(experiments, _plan(request, images), seeds, images, context)
     _say(_headline(request, experiments, images, device))
     folder = RunFolder(request.out)
     own = Own() if request.fresh and request.claims is None else find_own_claims(folder, request.claims)
@@ -117,7 +121,6 @@ def run_study(request: Request, executor: Executor | None = None) -> Outcome:
             command=request.command,
         ) as manifest,
     ):
-        context = Context(device=device, source=source)
         shared = _share_out(jobs, workers) if device == "cpu" else jobs
         start = time.perf_counter()
         outcome = execute(shared, folder, context, workers=workers, executor=executor, split=device == "cpu")
@@ -125,7 +128,7 @@ def run_study(request: Request, executor: Executor | None = None) -> Outcome:
         manifest.add(outcome)
         for experiment in experiments:
             its_jobs = [job for job in jobs if job.experiment == experiment.name]
-            _write_results(folder, experiment, its_jobs, seeds, request.scale, images)
+            _write_results(folder, experiment, its_jobs, seeds, request, images)
             draw_figures(folder, experiment, again=False)
     problem = None
     try:
@@ -172,7 +175,7 @@ def _plan(request: Request, images: Dataset | None) -> Plan:
 
 
 def _jobs(
-    experiments: Sequence[Experiment], plan: Plan, seeds: tuple[int, ...], images: Dataset | None, device: str
+    experiments: Sequence[Experiment], plan: Plan, seeds: tuple[int, ...], images: Dataset | None, context: Context
 ) -> list[Job]:
     """One job per setting, with all seeds."""
     return [
@@ -185,8 +188,8 @@ def _jobs(
                 experiment.name,
                 setting,
                 revision=experiment.revision,
-                device=device,
-                root_seed=0,
+                device=context.device,
+                root_seed=context.root_seed,
                 data=images.fingerprint if experiment.uses_images and images else None,
             ),
         )
@@ -226,7 +229,7 @@ def _configuration(
         "dataset_fingerprint": images.fingerprint if images else None,
         "dataset_asked_for": request.dataset,
         "notice": images.notice if images else "",
-        "root_seed": 0,
+        "root_seed": request.root_seed,
     }
 
 
@@ -235,7 +238,7 @@ def _write_results(
     experiment: Experiment,
     jobs: Sequence[Job],
     seeds: tuple[int, ...],
-    scale: Scale,
+    request: Request,
     images: Dataset | None,
 ) -> None:
     """Combine what is on disk; nothing is written while no unit is there."""
@@ -248,7 +251,7 @@ def _write_results(
         written = folder.read_results(experiment.name)
         if written.attrs.get("units") == units:
             return
-        _say(_replaced(experiment, written, seeds, scale))
+        _say(_replaced(experiment, written, seeds, request))
     parts = [(cast(Setting, job.setting).coordinates, folder.load(job)) for job, known in there if known]
     results = combine(parts, seeds, [cast(Setting, job.setting).coordinates for job in jobs])
     for name in results.data_vars:
@@ -258,7 +261,8 @@ def _write_results(
         "format": FORMAT,
         "experiment": experiment.name,
         "title": experiment.title,
-        "scale": scale,
+        "scale": request.scale,
+        "root_seed": request.root_seed,
         "dataset": images.name if experiment.uses_images and images else "",
         "dataset_origin": images.origin if experiment.uses_images and images else "",
         "notice": images.notice if experiment.uses_images and images else "",
@@ -270,15 +274,16 @@ def _write_results(
     folder.write_results(experiment.name, results)
 
 
-def _replaced(experiment: Experiment, written: xr.Dataset, seeds: tuple[int, ...], scale: Scale) -> str:
-    """Say that results of another scale or of more seeds make room for new ones."""
-    before = written.attrs.get("scale"), written.sizes.get("seed", 0)
-    if before[0] == scale and before[1] <= len(seeds):
+def _replaced(experiment: Experiment, written: xr.Dataset, seeds: tuple[int, ...], request: Request) -> str:
+    """Say that results of another scale or root seed, or of more seeds, make room for new ones."""
+    scale, root_seed = written.attrs.get("scale"), int(written.attrs.get("root_seed", 0))
+    number = written.sizes.get("seed", 0)
+    if (scale, root_seed) == (request.scale, request.root_seed) and number <= len(seeds):
         return ""
-    count = "1 seed" if before[1] == 1 else f"{before[1]} seeds"
+    count = "1 seed" if number == 1 else f"{number} seeds"
     return (
-        f"{experiment.name}: the results of {count} at {before[0]} scale make room for those of this run; what was "
-        "measured is kept, and comes back with the command that measured it"
+        f"{experiment.name}: the results of {count} (root seed {root_seed}) at {scale} scale make room for those of "
+        "this run; what was measured is kept, and comes back with the command that measured it"
     )
 
 

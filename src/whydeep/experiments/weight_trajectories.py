@@ -236,6 +236,8 @@ CLAIMS = (
                 low=0,
             ),
         ),
+        reading="“gradually” means that the loss of every series falls, and that the path is straighter than random "
+        "walks of the same steps. Neither rules out that single steps are large.",
     ),
 )
 

@@ -42,11 +42,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of an experiment: what is claimed, by whom, what became of it and why, and the numbers behind."""
+    """A claim of an experiment: what is claimed, by whom, what became of it and why, and the numbers behind.
+
+    `reading` says what the tests take the statement to mean.
+    """
 
     id: str
     statement: str
     source: str
+    reading: str
     verdict: str
     reason: str
     test: str

@@ -99,12 +99,16 @@ def draw_band(
     With `markers` the points are marked, with `seeds` every seed's own are as well.
 
     With `log` both are computed on the logarithm (geometric mean), as for losses; the band of a `share`, such as an
-    accuracy, ends at 0 and 1. Long curves are thinned to every k-th point, at most `MOST_POINTS`: more than a screen
-    can show only makes files large.
+    accuracy, ends at 0 and 1. Long curves are thinned to at most `MOST_POINTS` at equal distances along the x axis,
+    whose scale is set before: more than a screen can show only makes files large.
     """
     if np.shape(values)[1] == 0:
         return
-    thin = slice(None, None, -(-np.shape(values)[1] // MOST_POINTS))
+    count = np.shape(values)[1]
+    if axes.get_xscale() == "log":
+        thin = np.unique(np.geomspace(1, count, MOST_POINTS).round().astype(int)) - 1
+    else:
+        thin = np.arange(0, count, -(-count // MOST_POINTS))
     x = np.asarray(x)[thin]
     low, mean, high = interval_band(np.asarray(values)[:, thin], log=log, limits=SHARE if share else (-np.inf, np.inf))
     axes.plot(x, mean, color=colour, linestyle=line, label=label, marker="o" if markers else None, markersize=4)
@@ -116,6 +120,17 @@ def draw_band(
     if np.isfinite(low).any():
         band = axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
         curves.belongs(band, label)
+
+
+def extremes(values: ArrayLike, runs: int) -> np.ndarray:
+    """Say where the smallest and the largest value lie in each of so many runs of neighbours: what an eye would see.
+
+    >>> extremes([0, 5, 1, 1, 9, 2], 2).tolist()
+    [0, 1, 3, 4]
+    """
+    pieces = np.array_split(np.asarray(values), min(runs, np.size(values)))
+    starts = np.cumsum([0, *(piece.size for piece in pieces[:-1])])
+    return np.unique([starts + [piece.argmin() for piece in pieces], starts + [piece.argmax() for piece in pieces]])
 
 
 def frame(axes: Axes, values: ArrayLike, *, log: bool = False) -> None:

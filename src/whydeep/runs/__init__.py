@@ -16,7 +16,7 @@ display    progress for people: bars on a terminal, lines elsewhere
 from whydeep.runs.atomic import write_atomically
 from whydeep.runs.display import BarDisplay, Display, LineDisplay, choose_display
 from whydeep.runs.folder import RunFolder
-from whydeep.runs.manifest import Manifest, read_manifest
+from whydeep.runs.manifest import Manifest, git_state, read_manifest
 from whydeep.runs.progress import Estimator, Snapshot, format_duration
 from whydeep.runs.schedule import Failure, Outcome, Timing, execute
 from whydeep.runs.unit import Context, Job, Setting, digest
@@ -40,6 +40,7 @@ __all__ = [
     "digest",
     "execute",
     "format_duration",
+    "git_state",
     "read_manifest",
     "worker_surroundings",
     "write_atomically",
