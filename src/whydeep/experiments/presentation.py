@@ -316,7 +316,7 @@ def _claim(one: Judgement) -> page.Claim:
             str(part.estimate.interval),
             str(part.estimate.interval.n),
             "none" if np.isnan(part.agreeing) else f"{round(part.agreeing * part.estimate.interval.n)}",
-            "none" if np.isnan(p_sign_flip) else format_p(p_sign_flip).removeprefix("= "),
+            "none" if np.isnan(p_sign_flip) else f"{p_sign_flip:.3g}",
             part.estimate.test.rule,
         )
         for part in one.parts
