@@ -109,6 +109,17 @@ def test_function_fitting_measures_what_it_says(fitted):
     assert results.parameters.values.tolist() == [parameter_count(setting.widths)] * 2
 
 
+def test_the_table_of_ends_and_middle_holds_shares_of_the_variance(fitted):
+    setting, results = fitted
+    one = combine([(setting.coordinates, results)], (0, 3), [setting.coordinates])
+    *_, ends = function_fitting.tables(one)
+    name, *cells = ends.rows[0]
+    assert name == "cos, medium"
+    for cell, mse in zip(cells, (results.end_loss, results.middle_loss), strict=True):
+        expected = np.exp(np.log(mse / results.variance).mean().item())
+        assert float(cell.split()[0]) == pytest.approx(expected, rel=0.01)
+
+
 def test_seeds_share_their_points_across_functions_and_networks():
     settings = function_fitting.settings(Plan("smoke"))
     draws = [function_fitting._draw_points(setting, 1, Context())["x"] for setting in settings]

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import whydeep as whydeep_package
 from whydeep.claims import Case, judge
 from whydeep.cli import main
 from whydeep.experiments import EXPERIMENTS, presentation
 from whydeep.experiments.study import Request, run_study
-from whydeep.runs import RunFolder
+from whydeep.runs import RunFolder, read_manifest
 
 MINE = """
 [[claims]]
@@ -204,13 +205,30 @@ def test_another_root_seed_draws_other_networks_and_keeps_the_first(folder, whyd
     assert "gradient-norm: the results of 3 seeds (root seed 0) at smoke scale make room for those of this run" in out
     assert "3 units measured, 0 were there already" in out
     second = RunFolder(folder).read_results("gradient-norm").load()
-    assert not np.isclose(first.loss, second.loss).any()
+    assert not np.isclose(first.loss[..., 0], second.loss[..., 0]).all()
     report = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
     assert "n = 3 seeds per setting (root seed 1)" in report
     assert "--root-seed 1" in report.partition("<pre><code>")[2].partition("</code>")[0]
     _, out, _ = whydeep(*run)
     assert "0 units measured, 3 were there already" in out
+    status, _, err = whydeep(*run, "--root-seed", "-1")
+    assert (status, err) == (2, "whydeep: --root-seed must be from 0 to 2**63 - 1, not -1\n")
     assert first.identical(RunFolder(folder).read_results("gradient-norm").load())
+
+
+def test_the_report_names_the_code_that_ran_and_the_code_that_judged(folder, monkeypatch):
+    manifest = read_manifest(folder := RunFolder(folder)) | {
+        "whydeep": "9.9",
+        "git": {"commit": "a" * 40, "dirty": True},
+    }
+    monkeypatch.setattr(presentation, "git_state", lambda _: {"commit": "b" * 40, "dirty": False})
+    code = dict(presentation._environment(manifest))["Code"]
+    assert code == (
+        f"last run with whydeep 9.9, commit {'a' * 40} with changes that are not committed; "
+        f"judged and written with whydeep {whydeep_package.__version__}, commit {'b' * 40}"
+    )
+    same = manifest | {"whydeep": whydeep_package.__version__, "git": {"commit": "b" * 40, "dirty": False}}
+    assert "judged" not in dict(presentation._environment(same))["Code"]
 
 
 @pytest.mark.parametrize(
@@ -435,6 +453,10 @@ MISTAKES = {
     ),
     "limits": (MEASURE.replace("low=0", "low=0, limits=None") % "1", "limits are the least and the largest value"),
     "statement": (MEASURE.replace("''", "5") % "1", "a claim needs an id and a statement in words, not 'ours', 5"),
+    "reading": (
+        MEASURE.replace(",))]", ",), reading=5)]") % "1",
+        "source and reading of claim ours are texts, not '', 5",
+    ),
     "measure": (
         MEASURE.replace("lambda r: %s", "5"),
         "a test needs a statistic in words and a function that measures it",

@@ -4,13 +4,13 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from whydeep.runs import Context, Display, RunFolder, execute, read_manifest
-from whydeep.runs.workers import ENVIRONMENT
+from whydeep.runs.workers import ENVIRONMENT, Workers
 
 from . import work
 from .work import make_job, noise, study_jobs
@@ -126,6 +126,16 @@ def test_a_pool_that_breaks_while_it_starts_a_worker_is_made_anew(folder, monkey
     assert pools[0] is not pools[1]
 
 
+def test_a_worker_that_is_deaf_to_signals_ends_when_it_is_terminated():
+    workers = Workers(1)  # a pool that breaks terminates the others, and waits for them
+    assert workers.submit(os.getpid).result(60) != os.getpid()
+    sleeping = workers.submit(time.sleep, 600)
+    (process,) = workers._pool._processes.values()
+    process.terminate()
+    assert isinstance(sleeping.exception(60), BrokenExecutor)
+    workers.kill()
+
+
 def test_workers_have_one_thread_and_leave_signals_to_the_parent(folder):
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
     job = make_job(work.surroundings, seeds=(0,))
@@ -137,7 +147,7 @@ def test_workers_have_one_thread_and_leave_signals_to_the_parent(folder):
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
 
 
-def start_study(path, later=0.6):
+def start_study(path, later=2.0):
     command = [sys.executable, work.__file__, str(path), "0.6", str(later)]
     return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
 
@@ -177,7 +187,7 @@ def test_a_killed_run_continues_to_the_same_bytes(folder, tmp_path):
     assert len(resumed) == 13
     assert kept.items() <= resumed.items()
     with ThreadPoolExecutor(6) as threads:
-        run(study_jobs(0.6, 0.6), RunFolder(tmp_path / "whole"), executor=threads)
+        run(study_jobs(0.6, 2.0), RunFolder(tmp_path / "whole"), executor=threads)
     assert contents(tmp_path / "whole").items() <= resumed.items()
     assert [run["status"] for run in read_manifest(folder)["history"]] == ["interrupted"]
 

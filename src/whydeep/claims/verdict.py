@@ -96,6 +96,7 @@ class Judgement:
             f"{self.claim.id}: {self.verdict}",
             [
                 ("claim", self.claim.statement),
+                *([("what is tested", self.claim.reading)] if self.claim.reading else []),
                 ("because", self.reason),
                 ("p", "none" if np.isnan(self.p) else f"{self.p:.3g}, adjusted {self.p_adjusted:.3g}"),
                 *(((part.estimate.part or "estimate"), part.estimate.interval) for part in self.parts[:12]),

@@ -248,7 +248,8 @@ CLAIMS = (
                 low=0,
             ),
         ),
-        reading=EACH,
+        reading="each size in between is compared with the smallest and with the largest. This was decided after "
+        "results at quick scale had been seen, before those at full scale.",
         needs=NEEDS,
     ),
 )

@@ -274,7 +274,7 @@ CLAIMS = (
             ),
         ),
         reading=f"“at convergence” means after phase two, and “almost zero” below {GRADIENT_TOLERANCE:g}. A network on "
-        "a kink, where no gradient vanishes, is against the claim.",
+        "a kink, where no gradient vanishes, is against the claim, and in the second part one that is gradient-flat.",
         needs={"activation": ("relu",)},
     ),
     Claim(

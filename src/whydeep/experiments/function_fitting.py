@@ -282,6 +282,8 @@ CLAIMS = (
                 log=True,
             ),
         ),
+        reading="“converge” means a final MSE below 5 % of the target's variance; when a training stops is another "
+        "thing (Converged, among the definitions).",
         needs={"function": ("arcsinh", "cos")},
     ),
     Claim(
@@ -397,12 +399,12 @@ def _draw_learning_curves(results: xr.Dataset, function: str) -> MatplotlibFigur
     axes = figure.subplots()
     axes.set_xscale("log")  # what the claims are about happens in the first of the iterations
     for network in results.network.values.tolist():
-        one = results.sel(network=network).isel(iteration=slice(1, None))
-        values = one.loss.fillna(_last_level(one.loss)).transpose("seed", "iteration").values
+        one = results.sel(network=network)
+        losses = one.loss.fillna(_last_level(one.loss)).transpose("seed", "iteration")
         draw_band(
             axes,
-            one.iteration,
-            values,
+            one.iteration[1:],
+            losses[:, 1:].values,
             label=f"{network} ({count_text(one.parameters)} parameters)",
             colour=NETWORK_COLOURS[network],
             line=NETWORK_LINES[network],

@@ -165,7 +165,7 @@ def figures(results: xr.Dataset) -> tuple[Figure, ...]:
     n = results.sizes["seed"]
     shown = (
         f"One line per seed, n = {n}; the thick line is the geometric mean with its 95 % interval (t on the "
-        "logarithm). Of iterations that lie too close together, a line shows the smallest and the largest value."
+        "logarithm). Of iterations that lie too close together, a seed's line shows the smallest and the largest value."
     )
     return (
         Figure(

@@ -87,8 +87,10 @@ class Run(NamedTuple):
 
 def _run(results: xr.Dataset) -> Run:
     attributes = results.attrs
-    root_seed, dataset, origin = (attributes[name] for name in ("root_seed", "dataset", "dataset_origin"))
-    return Run(attributes["scale"], results.sizes["seed"], int(root_seed), dataset, origin)
+    root_seed = int(attributes.get("root_seed", 0))  # older results have none, and were of no other
+    return Run(
+        attributes["scale"], results.sizes["seed"], root_seed, attributes["dataset"], attributes["dataset_origin"]
+    )
 
 
 def _last_run(configuration: Mapping[str, Any]) -> Run:
@@ -147,7 +149,7 @@ def _environment(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     trained = _code(manifest["whydeep"], manifest["git"])
     written = _code(whydeep.__version__, git_state(Path(whydeep.__file__).parent))
     facts = [
-        ("Code", trained if written == trained else f"{trained}; judged and written by {written}"),
+        ("Code", f"last run with {trained}" + (f"; judged and written with {written}" if written != trained else "")),
         ("Versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
         ("Machine", f"{manifest['device']}, {manifest['cpu_count']} cores, {manifest['platform']}"),
         ("Root seed", str(configuration["root_seed"])),
@@ -345,14 +347,16 @@ METHODS = (
         "fully connected, with biases; ReLU between the layers, none after the last, where nothing else is said. "
         "Weights and biases start uniformly within 1 / sqrt(inputs of the layer), as PyTorch's do. All are trained "
         "with Adam (beta 0.9 and 0.999, epsilon 1e-8) in single precision: functions with the mean squared error of "
-        "all points at every step, images with the cross entropy of one batch. Pixels are scaled to 0 to 1. Each "
-        "epoch has every image once, in a new order; its last batch may be smaller.",
+        "all points at every step, images with the cross entropy of one batch. What phase two of E5 does is in double "
+        "precision. Pixels that are bytes are divided by 255, scikit-learn's digits by 16; other numbers are taken as "
+        "they are. Each epoch has every image once, in a new order; its last batch may be smaller.",
     ),
     (
         "Seeds",
-        "every setting is trained once per seed. Initial weights, order of samples, data and labels come from random "
-        "streams that depend on what they are for and on nothing else; what can be shared between settings is, so that "
-        "they are compared within each seed.",
+        "every setting is trained for each seed (in E3, E5 and E8 several networks, of which a seed's numbers are "
+        "made). Initial weights, order of samples, data and labels come from random streams that depend on what they "
+        "are for and on nothing else; what can be shared between settings is, so that they are compared within each "
+        "seed.",
     ),
     (
         "Intervals",

@@ -57,8 +57,8 @@ class Request:
             raise SettingError(f"no scale is called {self.scale!r}: {near_names(self.scale, SCALES)}")
         if self.seeds < 1:
             raise SettingError(f"--seeds must be 1 or more, not {self.seeds}")
-        if self.root_seed < 0:
-            raise SettingError(f"--root-seed must be 0 or more, not {self.root_seed}")
+        if not 0 <= self.root_seed < 2**63:
+            raise SettingError(f"--root-seed must be from 0 to 2**63 - 1, not {self.root_seed}")
         if self.workers < 0:
             raise SettingError(f"--workers must be 0 (as many as there are cores) or more, not {self.workers}")
         if not self.functions:

@@ -18,7 +18,7 @@ from whydeep.runs import RunFolder, write_atomically
 
 REPORT = "S. Khamkar (2023), the course report"
 
-FORMAT = 2
+FORMAT = 1
 """Of results: counted up when older ones can no longer be presented."""
 
 

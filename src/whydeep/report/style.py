@@ -99,13 +99,15 @@ def draw_band(
     With `markers` the points are marked, with `seeds` every seed's own are as well.
 
     With `log` both are computed on the logarithm (geometric mean), as for losses; the band of a `share`, such as an
-    accuracy, ends at 0 and 1. Long curves are thinned to at most `MOST_POINTS` at equal distances along the x axis,
-    whose scale is set before: more than a screen can show only makes files large.
+    accuracy, ends at 0 and 1. Long curves are thinned to at most `MOST_POINTS` (more than a screen can show only makes
+    files large): evenly, or on an axis that was made logarithmic before, evenly in the logarithm of their places.
     """
     if np.shape(values)[1] == 0:
         return
     count = np.shape(values)[1]
-    if axes.get_xscale() == "log":
+    if count <= MOST_POINTS:
+        thin = np.arange(count)
+    elif axes.get_xscale() == "log":
         thin = np.unique(np.geomspace(1, count, MOST_POINTS).round().astype(int)) - 1
     else:
         thin = np.arange(0, count, -(-count // MOST_POINTS))
@@ -125,12 +127,13 @@ def draw_band(
 def extremes(values: ArrayLike, runs: int) -> np.ndarray:
     """Say where the smallest and the largest value lie in each of so many runs of neighbours: what an eye would see.
 
-    >>> extremes([0, 5, 1, 1, 9, 2], 2).tolist()
+    >>> extremes([0, 5, 1, 1, 9, np.nan], 2).tolist()
     [0, 1, 3, 4]
     """
-    pieces = np.array_split(np.asarray(values), min(runs, np.size(values)))
-    starts = np.cumsum([0, *(piece.size for piece in pieces[:-1])])
-    return np.unique([starts + [piece.argmin() for piece in pieces], starts + [piece.argmax() for piece in pieces]])
+    known = np.asarray(values, dtype=float)
+    low, high = np.where(np.isnan(known), np.inf, known), np.where(np.isnan(known), -np.inf, known)
+    pieces = np.array_split(np.arange(known.size), min(runs, known.size))
+    return np.unique([(places[low[places].argmin()], places[high[places].argmax()]) for places in pieces])
 
 
 def frame(axes: Axes, values: ArrayLike, *, log: bool = False) -> None:

@@ -47,6 +47,17 @@ def perform(job: Job, context: Context, progress: Path) -> tuple[dict[int, bytes
     return files, time.perf_counter() - start
 
 
+class _Worker(multiprocessing.context.SpawnProcess):
+    """A process that ends when it is terminated, though it is deaf to the signal: a pool that breaks waits for it."""
+
+    def terminate(self) -> None:
+        self.kill()
+
+
+class _Spawn(multiprocessing.context.SpawnContext):
+    Process = _Worker
+
+
 class Workers(Executor):
     """A pool of processes that is made anew when one of them dies.
 
@@ -76,8 +87,7 @@ class Workers(Executor):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._count, mp_context=spawn, initializer=_start_worker)
+        return ProcessPoolExecutor(self._count, mp_context=_Spawn(), initializer=_start_worker)
 
 
 @contextmanager
