@@ -4,7 +4,9 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
+import threading
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -127,9 +129,12 @@ class Claims:
         folder = RunFolder(self.folder)
         folder.require()
         own = find_own_claims(folder, self.claims)
+        replaced = folder.own_claims.is_file() and folder.own_claims.read_bytes() != own.toml
         judgements = judge_folder(folder, own)
         if own.toml is not None:
-            print(f"whydeep: claims kept in {folder.own_claims}; delete it to leave them out again", file=sys.stderr)
+            place = " in place of others" if replaced else ""
+            kept = f"claims kept in {folder.own_claims}{place}; delete it to leave them out again"
+            print(f"whydeep: {kept}", file=sys.stderr)
         print(folder.claims.read_text(encoding="utf-8").rstrip() if self.json else verdicts_text(judgements).lstrip())
         if folder.report.exists():
             write_report(folder, judgements)
@@ -181,6 +186,7 @@ Command = (
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 a unit failed, 2 bad input, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
+    _interrupt_by_termination()
     if given == ["--version"]:
         print(f"whydeep {whydeep.__version__}")
         sys.exit(0)
@@ -192,6 +198,13 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("whydeep: interrupted; what was finished is kept: run the same command to go on", file=sys.stderr)
         sys.exit(130)
+
+
+def _interrupt_by_termination() -> None:
+    """Let SIGTERM do what Ctrl-C does, as clusters send it, from the beginning on."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _parse(given: list[str]) -> Run | List | Report | Claims | Data | Bench:

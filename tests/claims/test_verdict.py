@@ -282,7 +282,10 @@ def test_sign_flips_of_a_part_are_two_sided_about_the_edge(log):
             [nan, nan],
             "x: no seed has a value: nothing was measured, or it cannot be computed at this scale or on these data",
         ),
-        ([nan, inf], "x: training diverged, or the value is infinite, in 1 of 2 seeds: no mean can be tested"),
+        (
+            [nan, inf],
+            "x: no finite value in 1 of 2 seeds, as training diverged or what is waited for never came: no mean can be tested",
+        ),
     ],
 )
 def test_too_few_seeds_say_so(values, reason):
@@ -302,7 +305,7 @@ def test_seeds_without_a_value_are_left_out_and_n_says_so():
 def test_a_seed_that_diverged_does_not_vanish(log):
     judged = one([0.9, inf, 1.0, 1.1], high=5, log=log)
     assert judged.verdict == "undecided"
-    assert "in 1 of 4 seeds: no mean can be tested" in judged.reason
+    assert "no finite value in 1 of 4 seeds" in judged.reason
     assert judged.record()["parts"][0]["seeds_in_range"] == 0.75
     for constant in (inf, -inf):
         for bounds in ({"high": 5}, {"low": 5}):

@@ -259,3 +259,13 @@ def test_the_rooms_import_one_way():
                 if line.startswith("from whydeep.")
             }
             assert imported <= allowed | {room, "errors"}, path
+
+
+def test_a_termination_before_anything_runs_is_an_interruption():
+    code = (
+        "import os, signal, whydeep.cli as cli; cli._parse = lambda _: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.startswith("whydeep: interrupted; what was finished is kept")
+    assert done.stderr.count("\n") == 1

@@ -98,7 +98,7 @@ def test_any_seed_may_have_diverged(name, measured):
         for one in present(experiment, broken, render=True):
             assert one.verdict == "undecided"
             if "diverged_at" in broken:
-                assert f"diverged, or the value is infinite, in {len(lost)} of 2 seeds" in one.reason
+                assert f"no finite value in {len(lost)} of 2 seeds, as training diverged" in one.reason
 
 
 def test_a_function_that_is_missing_altogether(measured):

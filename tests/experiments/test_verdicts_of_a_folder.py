@@ -182,7 +182,7 @@ def test_a_folder_of_unlike_runs_says_so_and_how_to_repeat_each(folder, whydeep)
     whydeep(*command)
     report = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
     assert "The results of gradient-norm are of an earlier run, with another scale, other seeds or images" in report
-    assert "n = 2, 3 per setting" in report
+    assert "n = 2, 3 per setting, root seed 0<" in report
     first, second = report.partition("<pre><code>")[2].partition("</code>")[0].splitlines()
     assert first.startswith("whydeep run gradient-norm --scale smoke --seeds 3 --out ")
     assert second == shlex.join(["whydeep", *command])
@@ -329,6 +329,11 @@ def test_own_claims_are_judged_and_kept(folder, whydeep):
     assert mine["statistic"] == "gradient_norm at function cos, iteration last, minus iteration first"
     assert mine["source"] == f"{path.name}, claim 1"
     assert (folder / "own-claims.toml").read_text() == MINE
+    others = own(folder, MINE.replace('"mine"', '"other"'), "others.toml")
+    _, _, err = whydeep("claims", folder, "--claims", others)
+    assert err.startswith(f"whydeep: claims kept in {folder}/own-claims.toml in place of others; delete it")
+    assert "mine" not in records(folder)
+    whydeep("claims", folder, "--claims", path)
     path.unlink()
     status, out, _ = whydeep("claims", folder)  # without the option
     assert status == 0

@@ -246,7 +246,10 @@ def _why_untested(one: Estimate) -> str:
         return "no seed has a value: nothing was measured, or it cannot be computed at this scale or on these data"
     infinite = int(np.isinf(one.values).sum())
     if infinite:
-        return f"training diverged, or the value is infinite, in {infinite} of {one.seeds} seeds: no mean can be tested"
+        return (
+            f"no finite value in {infinite} of {one.seeds} seeds, as training diverged or what is waited for never "
+            "came: no mean can be tested"
+        )
     if one.test.log and (one.values <= 0).any():
         return "a seed has a value of zero or less, which has no logarithm"
     if n == 1:

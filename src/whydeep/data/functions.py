@@ -166,6 +166,8 @@ def _translate(node: ast.AST, text: str, depth: int) -> Evaluate:
         case ast.Call(func=ast.Name(id=name)):
             hint = "takes one value" if name in FUNCTIONS else near_names(name, FUNCTIONS, most=len(FUNCTIONS))
             raise SettingError(f"{text!r} calls {name!r}: {hint}")
+        case ast.Call(func=ast.Attribute(attr=name)) if name in FUNCTIONS:
+            raise SettingError(f"{text!r} uses {ast.unparse(node.func)}: write {name}(...) alone")
         case ast.BinOp(op=ast.BitXor()):
             raise SettingError(f"{text!r} uses ^: write ** for a power")
     piece = ast.get_source_segment(text, node) or text

@@ -129,12 +129,12 @@ def _facts(there: Results, manifest: Mapping[str, Any]) -> tuple[tuple[str, str]
     seconds = sum(job["seconds"] for job in manifest["jobs"])
     processor = "core" if manifest["device"] == "cpu" else "GPU"
     runs = [_run(results) for results in there.values()] or [_last_run(manifest["configuration"])]
-    scales, seeds, _, datasets, _ = (
-        dict.fromkeys(str(value) for value in values if value) for values in zip(*runs, strict=True)
+    scales, seeds, root_seeds, datasets, _ = (
+        dict.fromkeys(str(value) for value in values if value != "") for values in zip(*runs, strict=True)
     )
     return (
         ("Scale", ", ".join(scales)),
-        ("Seeds", f"n = {', '.join(seeds)} per setting"),
+        ("Seeds", f"n = {', '.join(seeds)} per setting, root seed {', '.join(root_seeds)}"),
         ("Device", f"{manifest['device']}, {manifest['cpu_count']} cores"),
         ("Images", ", ".join(datasets) or "none"),
         ("Training time", f"{format_duration(seconds)} on one {processor}, all experiments"),
@@ -152,7 +152,6 @@ def _environment(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         ("Code", f"last run with {trained}" + (f"; judged and written with {written}" if written != trained else "")),
         ("Versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
         ("Machine", f"{manifest['device']}, {manifest['cpu_count']} cores, {manifest['platform']}"),
-        ("Root seed", str(configuration["root_seed"])),
     ]
     if configuration["dataset_fingerprint"]:
         facts.append(("Images", f"{configuration['dataset']}, fingerprint {configuration['dataset_fingerprint']}"))
