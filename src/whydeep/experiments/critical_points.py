@@ -264,13 +264,13 @@ CLAIMS = (
                 f"share of the networks with a gradient norm below {GRADIENT_TOLERANCE:g} after phase two, ReLU",
                 lambda r: _share(_relu(r), _relu(r).gradient_norm <= GRADIENT_TOLERANCE),
                 low=0.9,
-                limits=(0, 1),
+                limits=SHARE,
             ),
             Test(
                 f"share of the networks that also pass Frye's index (at most {GRADIENT_FLAT}), ReLU",
                 lambda r: _share(_relu(r), _relu(r).kind == Stationarity.CRITICAL),
                 low=0.9,
-                limits=(0, 1),
+                limits=SHARE,
             ),
         ),
         reading=f"“at convergence” means after phase two, and “almost zero” below {GRADIENT_TOLERANCE:g}. A network on "

@@ -206,14 +206,14 @@ CLAIMS = (
                 "final training accuracy",
                 lambda r: r.train_accuracy.isel(epoch=-1, drop=True),
                 low=0.99,
-                limits=(0, 1),
+                limits=SHARE,
             ),
             Test(
                 "test accuracy, mean over the last epochs",
                 lambda r: _last(r.test_accuracy).mean("epoch", skipna=False),
                 low=0.95,
                 high=0.97,
-                limits=(0, 1),
+                limits=SHARE,
             ),
         ),
         reading="“99 %” means more than 99 % after the last epoch, “95-96 %” from 95 up to 97 % in the mean of the "

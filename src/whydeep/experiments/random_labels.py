@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from whydeep.claims import Claim, Test
+from whydeep.claims import SHARE, Claim, Test
 from whydeep.data import noisy_labels
 from whydeep.experiments import image_training
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
@@ -266,7 +266,7 @@ CLAIMS = (
                 "final training accuracy on labels that were drawn once, of networks that no longer learn",
                 _fitted,
                 high=FITTED,
-                limits=(0, 1),
+                limits=SHARE,
             ),
         ),
         reading=f"“fit” means a training accuracy of {FITTED:.0%}, and one network that does contradicts the claim: "

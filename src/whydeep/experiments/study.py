@@ -251,7 +251,7 @@ def _write_results(
         written = folder.read_results(experiment.name)
         if written.attrs.get("units") == units:
             return
-        _say(_replaced(experiment, written, seeds, request))
+        _say(_replaced(experiment, written, request))
     parts = [(cast(Setting, job.setting).coordinates, folder.load(job)) for job, known in there if known]
     results = combine(parts, seeds, [cast(Setting, job.setting).coordinates for job in jobs])
     for name in results.data_vars:
@@ -274,11 +274,11 @@ def _write_results(
     folder.write_results(experiment.name, results)
 
 
-def _replaced(experiment: Experiment, written: xr.Dataset, seeds: tuple[int, ...], request: Request) -> str:
+def _replaced(experiment: Experiment, written: xr.Dataset, request: Request) -> str:
     """Say that results of another scale or root seed, or of more seeds, make room for new ones."""
     scale, root_seed = written.attrs.get("scale"), int(written.attrs.get("root_seed", 0))
     number = written.sizes.get("seed", 0)
-    if (scale, root_seed) == (request.scale, request.root_seed) and number <= len(seeds):
+    if (scale, root_seed) == (request.scale, request.root_seed) and number <= request.seeds:
         return ""
     count = "1 seed" if number == 1 else f"{number} seeds"
     return (

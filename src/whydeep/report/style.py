@@ -105,12 +105,9 @@ def draw_band(
     if np.shape(values)[1] == 0:
         return
     count = np.shape(values)[1]
-    if count <= MOST_POINTS:
-        thin = np.arange(count)
-    elif axes.get_xscale() == "log":
+    thin = np.arange(0, count, -(-count // MOST_POINTS))
+    if count > MOST_POINTS and axes.get_xscale() == "log":
         thin = np.unique(np.geomspace(1, count, MOST_POINTS).round().astype(int)) - 1
-    else:
-        thin = np.arange(0, count, -(-count // MOST_POINTS))
     x = np.asarray(x)[thin]
     low, mean, high = interval_band(np.asarray(values)[:, thin], log=log, limits=SHARE if share else (-np.inf, np.inf))
     axes.plot(x, mean, color=colour, linestyle=line, label=label, marker="o" if markers else None, markersize=4)
