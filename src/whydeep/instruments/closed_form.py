@@ -18,17 +18,16 @@ multilayer perceptron"; Pearlmutter 1994 for one direction). Arrays lie features
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from whydeep.errors import SettingError
 from whydeep.networks import Architecture
-from whydeep.networks.rounding import RoundedReLU
+from whydeep.networks.activations import activation_of
 from whydeep.population import CrossEntropy, Objective
 
 BLOCK_NUMBERS = 2**19
@@ -38,40 +37,6 @@ SAMPLE_NUMBERS = 2**25
 """Samples do, where even one point's array would be larger than this (256 MiB in float64)."""
 
 
-@dataclass(frozen=True)
-class Derivatives:
-    """First and second derivative of an activation, from its input z and its output a.
-
-    `second` is None where it is zero everywhere. At a kink the slope is that of PyTorch's ReLU, 0.
-    """
-
-    first: Callable[[Any, Tensor, Tensor], Tensor]
-    second: Callable[[Any, Tensor, Tensor], Tensor] | None
-
-
-def _bend_of_rounded(module: RoundedReLU, z: Tensor, a: Tensor) -> Tensor:
-    return (z.abs() < module.width).to(z.dtype) / (2 * module.width)
-
-
-def _slope_of_softplus(module: nn.Softplus, z: Tensor, a: Tensor) -> Tensor:
-    return torch.where(z * module.beta > module.threshold, 1.0, torch.sigmoid(module.beta * z))
-
-
-def _bend_of_softplus(module: nn.Softplus, z: Tensor, a: Tensor) -> Tensor:
-    slope = _slope_of_softplus(module, z, a)
-    return module.beta * slope * (1 - slope)
-
-
-DERIVATIVES: dict[type[nn.Module], Derivatives] = {
-    nn.Identity: Derivatives(lambda _, z, a: torch.ones_like(z), None),
-    nn.ReLU: Derivatives(lambda _, z, a: (z > 0).to(z.dtype), None),
-    nn.Tanh: Derivatives(lambda _, z, a: 1 - a * a, lambda _, z, a: -2 * a * (1 - a * a)),
-    nn.Sigmoid: Derivatives(lambda _, z, a: a * (1 - a), lambda _, z, a: a * (1 - a) * (1 - 2 * a)),
-    nn.Softplus: Derivatives(_slope_of_softplus, _bend_of_softplus),
-    RoundedReLU: Derivatives(lambda module, z, a: module.slope(z), _bend_of_rounded),
-}
-
-
 def _tanh(z: Tensor) -> Tensor:
     """Hyperbolic tangent to one rounding of 1, in half the time that `torch.tanh` takes in float64."""
     return (2 * z).exp_().add_(1).reciprocal_().mul_(-2).add_(1) if z.dtype == torch.float64 else torch.tanh(z)
@@ -79,7 +44,7 @@ def _tanh(z: Tensor) -> Tensor:
 
 def covers(architecture: Architecture | None, inputs: Tensor) -> bool:
     """Say whether the closed form knows a network with inputs [member, sample, ...]."""
-    if architecture is None or type(architecture.activation) not in DERIVATIVES:
+    if architecture is None or activation_of(architecture.activation) is None:
         return False
     return inputs.ndim == 3 or (inputs.ndim > 3 and architecture.flattens)
 
@@ -124,6 +89,9 @@ class ClosedForm:
         self.widths, self.activation = architecture.widths, copy.deepcopy(architecture.activation)
         if isinstance(self.activation, nn.ReLU):
             self.activation.inplace = False  # what goes in is needed afterwards
+        derivatives = activation_of(self.activation)
+        assert derivatives is not None
+        self.derivatives = derivatives
         self.activate = _tanh if isinstance(self.activation, nn.Tanh) else self.activation
         self.objective, self.columns = objective, columns
         sizes = [(fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.widths)]
@@ -194,13 +162,14 @@ class ClosedForm:
 
     def run(self, points: Tensor, inputs: Tensor, targets: Tensor, slopes: list[Tensor] | None = None) -> Pass:
         """Go forward and backward; `slopes` [point, unit, sample] of every hidden layer replace the activation's."""
-        kind, layers = DERIVATIVES[type(self.activation)], self.weights(points)
+        layers = self.weights(points)
         hidden = self.hidden_inputs(points, inputs)
         signals = [inputs.expand(len(points), -1, -1), *map(self.activate, hidden)]
         pairs = list(zip(hidden, signals[1:], strict=True))
         if slopes is None:
-            slopes = [kind.first(self.activation, z, a) for z, a in pairs]
-        bends = [kind.second(self.activation, z, a) if kind.second else None for z, a in pairs]
+            slopes = [self.derivatives.first(self.activation, z, a) for z, a in pairs]
+        second = self.derivatives.second
+        bends = [second(self.activation, z, a) if second else None for z, a in pairs]
         outputs = torch.baddbmm(layers[-1][1], layers[-1][0], signals[-1])
         deltas = [torch.empty_like(outputs)]
         losses = self.objective.losses_and_deltas(outputs.clone(), targets, _equal_weights(outputs), deltas[0])

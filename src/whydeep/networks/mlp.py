@@ -8,13 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from whydeep.errors import SettingError, near_names
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "softplus": nn.Softplus,
-}
+from whydeep.networks.activations import ACTIVATIONS
 
 
 class MLP(nn.Sequential):
@@ -43,7 +37,7 @@ class MLP(nn.Sequential):
         for layer, (fan_in, fan_out) in enumerate(pairwise(checked), start=1):
             layers[f"linear{layer}"] = nn.Linear(fan_in, fan_out)
             if layer < depth:
-                layers[f"{activation}{layer}"] = ACTIVATIONS[activation]()
+                layers[f"{activation}{layer}"] = ACTIVATIONS[activation].module()
         super().__init__(layers)
         self.widths = checked
         self.activation = activation

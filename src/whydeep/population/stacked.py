@@ -8,23 +8,21 @@ Which members share a block never changes a bit of the result: samples are padde
 that each member's operands are aligned alike (see `layout`). This holds on one thread of a CPU.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from whydeep.errors import SettingError
 from whydeep.networks import recognise
+from whydeep.networks.activations import in_place
 from whydeep.population.batches import Batch
 from whydeep.population.feed import Feed
 from whydeep.population.layers import FixedFirst, Layer, Linear, Narrow, NarrowFirst, Signals, Wide
 from whydeep.population.objectives import Objective
 from whydeep.population.population import Population
 from whydeep.population.samples import Samples
-
-aten = torch.ops.aten
 
 CACHE_BYTES = 8 * 2**20
 """Activations of a block of members take about this much; measured best from 4 to 16 MiB."""
@@ -37,37 +35,10 @@ Their products take so long that calling them one by one costs nothing, and that
 """
 
 
-@dataclass(frozen=True)
-class Activation:
-    """An elementwise function in place, and its backward pass from its *output*, in place too."""
-
-    forward: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor, Tensor], Tensor]
-
-
-def _softplus_backward(deltas: Tensor, outputs: Tensor) -> Tensor:
-    return deltas.mul_(torch.expm1(-outputs).neg_())  # 1 - exp(-softplus(x)) = sigmoid(x)
-
-
-ACTIVATIONS: dict[type[nn.Module], Activation] = {
-    nn.ReLU: Activation(torch.relu_, lambda d, y: aten.threshold_backward.grad_input(d, y, 0.0, grad_input=d)),
-    nn.Tanh: Activation(torch.tanh_, lambda d, y: aten.tanh_backward.grad_input(d, y, grad_input=d)),
-    nn.Sigmoid: Activation(torch.sigmoid_, lambda d, y: aten.sigmoid_backward.grad_input(d, y, grad_input=d)),
-    nn.Identity: Activation(lambda x: x, lambda d, y: d),
-    nn.Softplus: Activation(lambda x: aten.softplus.out(x, 1.0, 20.0, out=x), _softplus_backward),
-}
-
-
 def covers(module: nn.Module) -> bool:
     """Say whether the fast path can compute a module."""
-    found = recognise(module)
-    return found is not None and _kind(found.activation) in ACTIVATIONS
-
-
-def _kind(activation: nn.Module) -> type[nn.Module] | None:
-    """Type of an activation in its default form; None for a softplus of another form."""
-    other = isinstance(activation, nn.Softplus) and (activation.beta, activation.threshold) != (1, 20)
-    return None if other else type(activation)
+    architecture = recognise(module)
+    return architecture is not None and in_place(architecture.activation) is not None
 
 
 @dataclass(frozen=True)
@@ -103,12 +74,13 @@ class Stacked:
     """
 
     def __init__(self, population: Population, objective: Objective, feed: Feed, gradients: Tensor):
-        found = recognise(population.template)
-        assert found is not None
-        activation = ACTIVATIONS[type(found.activation)]
+        architecture = recognise(population.template)
+        assert architecture is not None
+        activation = in_place(architecture.activation)
+        assert activation is not None
         self.objective, self.feed = objective, feed
         self.activate, self.activate_backward = activation.forward, activation.backward
-        widths, slots, self._members = found.widths, feed.slots, len(population)
+        widths, slots, self._members = architecture.widths, feed.slots, len(population)
         if feed.features != widths[0]:
             raise SettingError(f"inputs have {feed.features} features, the network takes {widths[0]}")
         on_cpu = population.device.type == "cpu"
@@ -130,7 +102,7 @@ class Stacked:
 
         all_views = population.parameters, population.layout.views(gradients)
         fans = pairwise((feed.row_features, *widths[1:]))
-        self._buffers = [buffers(name, *fan) for name, fan in zip(found.layers, fans, strict=True)]
+        self._buffers = [buffers(name, *fan) for name, fan in zip(architecture.layers, fans, strict=True)]
         self._blocks: dict[int, list[Block]] = {}
         self._losses = population.flat.new_empty(self._members)
 
