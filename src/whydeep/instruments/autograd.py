@@ -11,15 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vjp, vmap
+from torch.func import grad, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whydeep.errors import SettingError
+from whydeep.networks.functional import Named, call, named_views, vectorised
 from whydeep.population.layout import Layout, Slot
-from whydeep.population.modules import not_vectorised
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
-Named = dict[str, Tensor]
 
 AT_ONCE, SAMPLES_AT_ONCE = 16, 16_000
 """Points, and directions of each, that `Vmapped` computes together, and the samples of all these together."""
@@ -47,12 +46,13 @@ class Differentiated:
     """
 
     def __init__(self, template: nn.Module, loss: LossFunction, layout: Layout, chosen: Sequence[Slot]):
-        self.template, self.loss, self.layout = template, loss, layout
-        self.chosen = {slot.name for slot in chosen}
+        self.template, self.loss = template, loss
+        self.shapes = {slot.name: slot.shape for slot in layout.slots}
+        self.chosen = {slot.name: slot.shape for slot in chosen}
 
     def parts(self, vectors: Tensor) -> tuple[Named, Named]:
         """Named parameters that vary, and those that do not."""
-        named = _named(vectors, self.layout.slots)
+        named = named_views(vectors, self.shapes)
         return (
             {name: part for name, part in named.items() if name in self.chosen},
             {name: part for name, part in named.items() if name not in self.chosen},
@@ -69,7 +69,7 @@ class Differentiated:
 
     def named_directions(self, directions: Tensor) -> Named:
         """Directions [..., size] as parts of the parameters that vary."""
-        return _named(directions, [slot for slot in self.layout.slots if slot.name in self.chosen])
+        return named_views(directions, self.chosen)
 
     def expand(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Losses, gradients and Hessians; a Hessian is the product with every unit vector."""
@@ -81,7 +81,7 @@ class Differentiated:
 
     def call(self, moving: Named, fixed: Named, buffers: Named, inputs: Tensor) -> Tensor:
         """Outputs of one network, which may write over its inputs: they are copied."""
-        return functional_call(self.template, ({**moving, **fixed}, buffers), (inputs.clone(),))
+        return call(self.template, {**moving, **fixed}, buffers, inputs.clone())[0]
 
     def losses(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Losses [point]."""
@@ -104,15 +104,6 @@ class Differentiated:
     def products(self, points: Tensor, directions: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Products [point, direction, size]."""
         raise NotImplementedError
-
-
-def _named(vectors: Tensor, slots: Sequence[Slot]) -> Named:
-    """View vectors [..., number] as named parts [..., *shape]."""
-    parts = vectors.split([slot.size for slot in slots], dim=-1)
-    return {
-        slot.name: part.unflatten(-1, slot.shape) if slot.shape else part.squeeze(-1)
-        for slot, part in zip(slots, parts, strict=True)
-    }
 
 
 def _join(parts: Named, kept: int) -> Tensor:
@@ -201,10 +192,8 @@ class Vmapped(Differentiated):
         mapped = vmap(
             function, in_dims=(0, 0, 0, *dims, *(0 for _ in others)), chunk_size=_at_once(targets, directions)
         )
-        try:
+        with vectorised(self.template, "points"):
             return mapped(moving, fixed, buffers, x, y, *others)
-        except RuntimeError as error:
-            raise not_vectorised(self.template, error, "points") from None
 
 
 def _norm(derivatives: Tensor) -> Tensor:

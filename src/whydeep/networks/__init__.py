@@ -2,6 +2,7 @@
 
 mlp           fully connected networks of any widths, and their parameter count
 activations   one record for each activation: its module, how it is computed in place, its derivatives
+functional    a module as a function of named parameters and buffers
 budget        the solver from a parameter budget to widths
 rounding      ReLU with rounded corners
 """

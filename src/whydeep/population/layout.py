@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from whydeep.errors import SettingError, near_names
+from whydeep.networks.functional import named_views
 
 ALIGNMENT = 16
 """Every parameter starts at a multiple of this many numbers (64 bytes in float32).
@@ -113,10 +114,7 @@ class Layout:
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """View a flat buffer [member, row] as named parameters [member, *shape]; nothing is copied."""
-        return {  # a run of contiguous numbers in every row, so that reshape is a view
-            slot.name: flat[:, slot.start : slot.start + slot.size].reshape(len(flat), *slot.shape)
-            for slot in self.slots
-        }
+        return named_views(flat, {slot.name: slot.shape for slot in self.slots}, [slot.start for slot in self.slots])
 
     def vectors(self, flat: Tensor) -> Tensor:
         """Copy a flat buffer [member, row] without its padding: [member, size]."""

@@ -7,20 +7,17 @@ flow depends on values.
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch import Tensor
+from torch.func import grad_and_value, vmap
 
-from whydeep.errors import SettingError
+from whydeep.networks.functional import Named, call, vectorised
 from whydeep.population.batches import Batch
 from whydeep.population.objectives import Objective
 from whydeep.population.population import Population
 from whydeep.population.samples import Samples
 from whydeep.population.streams import Stream
-
-Named = dict[str, Tensor]
 
 SAMPLES_AT_ONCE = 2**13
 """Samples times members that one vectorised evaluation takes: the activations of a convolution take much memory."""
@@ -49,8 +46,7 @@ class ModuleEngine:
 
     def call(self, parameters: Named, buffers: Named, inputs: Tensor) -> tuple[Tensor, Named]:
         """Outputs of one member, and its buffers as they are afterwards."""
-        buffers = {name: buffer.clone() for name, buffer in buffers.items()}
-        return functional_call(self.template, (parameters, buffers), (inputs,)), buffers
+        return call(self.template, parameters, buffers, inputs)
 
     def loss(self, parameters: Named, buffers: Named, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Named]:
         """Mean loss of one member, and its buffers as they are afterwards."""
@@ -70,7 +66,7 @@ class Vmapped(ModuleEngine):
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
         self.template.train()
-        with _vectorised(self.template):
+        with vectorised(self.template, "members"):
             gradients, (losses, buffers) = vmap(grad_and_value(self.loss, has_aux=True))(
                 self.population.parameters, self.population.buffers, *self.fetch(batch)
             )
@@ -87,7 +83,7 @@ class Vmapped(ModuleEngine):
             block = slice(start, min(start + size, len(self.population)))
             named = self.population.parameters, self.population.buffers
             parameters, buffers = ({name: tensor[block] for name, tensor in one.items()} for one in named)
-            with _vectorised(self.template):
+            with vectorised(self.template, "members"):
                 outputs, _ = vmap(self.call)(parameters, buffers, inputs[block])
             yield block, outputs.transpose(1, 2), self.objective.target_rows(targets[block])
 
@@ -154,19 +150,3 @@ def _pick(tensor: Tensor, indices: Tensor, own: bool, members: int) -> Tensor:
         return picked.expand(members, *picked.shape[1:])
     rows = torch.arange(members, device=indices.device).unsqueeze(1)
     return tensor[rows, indices.expand(members, -1)]
-
-
-@contextmanager
-def _vectorised(module: nn.Module) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        raise not_vectorised(module, error, "members") from None
-
-
-def not_vectorised(module: nn.Module, error: RuntimeError, what: str) -> SettingError:
-    """Say in one line why `vmap` did not take a module for all members, or points, at once."""
-    reason = str(error).strip().splitlines()[0]
-    return SettingError(
-        f'{type(module).__name__} cannot be computed for all {what} at once ({reason}): give engine="one-by-one"'
-    )
