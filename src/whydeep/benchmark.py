@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from whydeep.instruments import Landscape
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.population import (
     Adam,

@@ -10,13 +10,13 @@ from torch.nn import functional
 
 from whydeep.errors import SettingError
 from whydeep.instruments import (
-    Landscape,
     find_critical_points,
     frye_index,
     minimise_gradient_norm,
     minimise_loss,
     split_eigenvalues,
 )
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.population import MeanSquaredError, Population, Samples
 

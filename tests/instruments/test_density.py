@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from cases import CASES, normal, quadratic, reference, symmetric, with_spectrum
 
+from cases import CASES, normal, quadratic, reference, symmetric, with_spectrum
 from whydeep.errors import SettingError
-from whydeep.instruments import Landscape, spectral_density
+from whydeep.instruments import spectral_density
 from whydeep.instruments.probes import random_signs
+from whydeep.landscape import Landscape
 
 SIZE = 120
 

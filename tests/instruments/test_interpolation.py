@@ -5,14 +5,15 @@ import copy
 import numpy as np
 import pytest
 import torch
-from cases import CASES, CLASSES, FEATURES, QuadraticForm, integers, mean_output, normal, seeded, symmetric
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from cases import CASES, CLASSES, FEATURES, QuadraticForm, integers, mean_output, normal, seeded, symmetric
 from whydeep.errors import SettingError
-from whydeep.instruments import Landscape, interpolate, loss_barrier
+from whydeep.instruments import interpolate, loss_barrier
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.population import CrossEntropy, Evaluator, MeanSquaredError, Population, Samples
 

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from whydeep.errors import SettingError
-from whydeep.instruments import Landscape, find_critical_points, find_kinks
+from whydeep.instruments import find_critical_points, find_kinks
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.networks.rounding import RoundedReLU, rounded
 from whydeep.population import MeanSquaredError, Population, Samples

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from cases import CASES, CLASSES, FEATURES, PAIRS, SAMPLES, integers, normal, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -12,9 +11,11 @@ from torch.autograd.functional import jacobian
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from cases import CASES, CLASSES, FEATURES, PAIRS, SAMPLES, integers, normal, seeded
 from whydeep.errors import SettingError
-from whydeep.instruments import Landscape, input_sensitivity
-from whydeep.instruments import closed_form as closed_form_module
+from whydeep.instruments import input_sensitivity
+from whydeep.landscape import Landscape
+from whydeep.landscape import closed_form as closed_form_module
 from whydeep.networks import ACTIVATIONS, MLP
 from whydeep.population import Population, Samples
 

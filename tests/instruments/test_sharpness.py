@@ -6,15 +6,16 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from cases import CASES, FEATURES, QuadraticForm, mean_output, normal, quadratic, seeded, symmetric
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import nn
 from torch.nn import functional
 
+from cases import CASES, FEATURES, QuadraticForm, mean_output, normal, quadratic, seeded, symmetric
 from whydeep.errors import SettingError
-from whydeep.instruments import Landscape, sharpness
+from whydeep.instruments import sharpness
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.population import Population
 

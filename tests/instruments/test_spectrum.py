@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from cases import CASES, normal, quadratic, seeded, symmetric, with_spectrum
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
+from cases import CASES, normal, quadratic, seeded, symmetric, with_spectrum
 from whydeep.errors import ConvergenceError, SettingError, WhydeepError
-from whydeep.instruments import Landscape, bottom_eigenvalues, top_eigenvalues
+from whydeep.instruments import bottom_eigenvalues, top_eigenvalues
 from whydeep.instruments import spectrum as spectrum_module
 from whydeep.instruments.spectrum import DENSE_SIZE
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.population import SGD, MeanSquaredError, Population, Recorder, Samples, Stream, Training, loss
 

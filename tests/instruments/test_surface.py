@@ -5,13 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
-from cases import CASES, FEATURES, normal, quadratic, seeded, symmetric
 from torch import nn
 from torch.nn import functional
 
+from cases import CASES, FEATURES, normal, quadratic, seeded, symmetric
 from whydeep.errors import SettingError
-from whydeep.instruments import Landscape, Plane, loss_surface, plane_of, random_plane, trajectory_pca
+from whydeep.instruments import Plane, loss_surface, plane_of, random_plane, trajectory_pca
 from whydeep.instruments import surface as surface_module
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.population import MeanSquaredError, Population, Samples
 

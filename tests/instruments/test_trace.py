@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from cases import CASES, normal, quadratic, reference, symmetric
 
+from cases import CASES, normal, quadratic, reference, symmetric
 from whydeep.errors import SettingError
-from whydeep.instruments import Landscape, hessian_trace
+from whydeep.instruments import hessian_trace
+from whydeep.landscape import Landscape
 
 SIZE = 40
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from whydeep.data import locate, noisy_labels
 from whydeep.errors import DataError
-from whydeep.instruments import Landscape, interpolate, sharpness
+from whydeep.instruments import interpolate, sharpness
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.population import (
     SGD,

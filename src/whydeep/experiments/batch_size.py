@@ -24,7 +24,8 @@ from whydeep.experiments.image_training import (
     train,
 )
 from whydeep.experiments.results import size_and_divergence
-from whydeep.instruments import Landscape, input_sensitivity, sharpness
+from whydeep.instruments import input_sensitivity, sharpness
+from whydeep.landscape import Landscape
 from whydeep.population import CrossEntropy, Samples, Stream
 from whydeep.report.style import (
     BLUE,

@@ -19,7 +19,6 @@ from whydeep.instruments import (
     GRADIENT_FLAT,
     GRADIENT_TOLERANCE,
     ROUNDINGS,
-    Landscape,
     Stationarity,
     find_critical_points,
     find_kinks,
@@ -28,6 +27,7 @@ from whydeep.instruments import (
     sort_by_stationarity,
     split_eigenvalues,
 )
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.population import Adam, MeanSquaredError, Population, Samples, Stream, Training
 from whydeep.report.style import BLUE, GREY, ORANGE, VERMILION, new_figure

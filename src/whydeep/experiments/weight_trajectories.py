@@ -18,7 +18,6 @@ from whydeep.claims import SHARE, Claim, Test, mean_interval
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
-    Landscape,
     TrajectoryPCA,
     directness,
     loss_surface,
@@ -26,6 +25,7 @@ from whydeep.instruments import (
     random_walks_like,
     trajectory_pca,
 )
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.population import Adam, MeanSquaredError, Population, Recorder, Samples, Stream, Training, loss, weights
 from whydeep.report import curves

@@ -1,8 +1,7 @@
 """Instruments: measured quantities, one file each, for any `torch.nn.Module` and for populations.
 
-landscape           Landscape: the loss as a function of the parameters, with gradients, Hessians and products with them
-  closed_form         how: fully connected networks, written out (fast)
-  autograd            how: any module, by differentiating twice
+Those of the loss look at a `whydeep.landscape.Landscape`.
+
 spectrum            the largest and smallest eigenvalues of a Hessian of any size, with residuals
 density             how many eigenvalues lie where (stochastic Lanczos quadrature)
 trace               the trace of a Hessian (Hutchinson); `probes` are the random vectors of both
@@ -34,7 +33,6 @@ from whydeep.instruments.eigenvalue_split import EIGENVALUE_TOLERANCE, Eigenvalu
 from whydeep.instruments.gradient_flatness import GRADIENT_FLAT, frye_index
 from whydeep.instruments.interpolation import interpolate, loss_barrier
 from whydeep.instruments.kinks import ROUNDINGS, Kinks, find_kinks, find_stationary_points
-from whydeep.instruments.landscape import Landscape
 from whydeep.instruments.sensitivity import Sensitivity, input_sensitivity
 from whydeep.instruments.sharpness import Sharpness, sharpness
 from whydeep.instruments.spectrum import Eigenpairs, bottom_eigenvalues, top_eigenvalues
@@ -59,7 +57,6 @@ __all__ = [
     "Eigenpairs",
     "EigenvalueSplit",
     "Kinks",
-    "Landscape",
     "Plane",
     "Sensitivity",
     "Sharpness",

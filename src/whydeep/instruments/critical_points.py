@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from whydeep.instruments.landscape import Landscape
+from whydeep.landscape import Landscape
 
 GRADIENT_TOLERANCE = 1e-6
 DAMPINGS = 10.0 ** torch.arange(-2, 2, dtype=torch.float64)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from whydeep.errors import SettingError
-from whydeep.instruments.landscape import Landscape
 from whydeep.instruments.probes import random_signs
+from whydeep.landscape import Landscape
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from whydeep.errors import SettingError
 from whydeep.instruments.critical_points import GRADIENT_TOLERANCE, find_critical_points
-from whydeep.instruments.landscape import Landscape
+from whydeep.landscape import Landscape
 
 ROUNDINGS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 """Widths of rounded corners, one after the other; units within the last are at a kink."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from whydeep.instruments.landscape import Landscape
+from whydeep.landscape import Landscape
 
 
 @dataclass(frozen=True)

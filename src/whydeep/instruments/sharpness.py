@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from whydeep.errors import SettingError
-from whydeep.instruments.landscape import Landscape
+from whydeep.landscape import Landscape
 
 STATIONARY = 1e-3
 """An ascent has converged where no step in the box promises, to first order, more than this share of the rise found."""

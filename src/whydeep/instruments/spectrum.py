@@ -9,7 +9,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from whydeep.errors import ConvergenceError, SettingError
-from whydeep.instruments.landscape import Landscape
+from whydeep.landscape import Landscape
 
 DENSE_SIZE = {1: 200, -1: 1000}
 """Up to this many parameters, the dense Hessian is computed instead, at the top and at the bottom."""

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from whydeep.errors import SettingError
-from whydeep.instruments.landscape import Landscape
 from whydeep.instruments.trajectory import TrajectoryPCA
+from whydeep.landscape import Landscape
 
 NUMBERS_AT_ONCE = 2**24
 """Numbers of the parameter vectors that are measured together."""

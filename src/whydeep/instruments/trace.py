@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from whydeep.instruments.landscape import Landscape
 from whydeep.instruments.probes import random_signs
+from whydeep.landscape import Landscape
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from whydeep.instruments import Landscape
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.networks.rounding import rounded
 from whydeep.population import CrossEntropy, MeanSquaredError, Population, Samples

@@ -1,79 +1,26 @@
 """The loss of networks over a whole data set, as a function of their parameters."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import reduce
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from whydeep import notebook
-from whydeep.errors import SettingError, near_names
-from whydeep.instruments.autograd import LossFunction, OneByOne, Vmapped
-from whydeep.instruments.closed_form import ClosedForm, covers
-from whydeep.networks import recognise
+from whydeep.errors import SettingError
+from whydeep.landscape.autograd import LossFunction
+from whydeep.landscape.closed_form import ClosedForm
+from whydeep.landscape.engines import Engine, EngineName, make_engine
+from whydeep.landscape.reading import Batch, Data, cast, check_mean, read, with_class_numbers
 from whydeep.networks.rounding import rounded
-from whydeep.population import CrossEntropy, MeanSquaredError, Objective, Population, Samples
+from whydeep.population import CrossEntropy, MeanSquaredError, Objective, Population
 from whydeep.population.layout import Layout
-from whydeep.population.objectives import check_class_numbers
 
-EngineName = Literal["auto", "closed-form", "vmap", "one-by-one"]
-ENGINES = ("auto", "closed-form", "vmap", "one-by-one")
 SAMPLES_AT_ONCE = 1000
 DENSE_BYTES = 4 * 2**30
 """Dense Hessians may take so much memory together."""
-
-Data = Samples | tuple[Tensor, Tensor] | Iterable[Sequence[Tensor]]
-
-
-class Engine(Protocol):
-    """Measures one batch: means over its samples.
-
-    Points are whole parameter vectors [point, number]; inputs and targets have a leading dimension that is
-    as long as the points or one.
-    """
-
-    def losses(self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        """Losses [point]."""
-        ...
-
-    def outputs(self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        """Outputs [point, sample, ...]."""
-        ...
-
-    def input_derivatives(
-        self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Norms by the sample's inputs [point, sample]: of the gradient of its loss, of the Jacobian of its outputs."""
-        ...
-
-    def gradients(self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        """Gradients by the chosen parameters [point, size]."""
-        ...
-
-    def products(
-        self, points: Tensor, directions: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor
-    ) -> Tensor:
-        """Products of the Hessian with directions [point, direction, size]."""
-        ...
-
-    def expand(
-        self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Losses, gradients and Hessians [point, size, size]."""
-        ...
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Part of the data: inputs and targets [member or 1, sample, ...], and its share of all samples."""
-
-    inputs: Tensor
-    targets: Tensor
-    share: float
 
 
 class Landscape:
@@ -132,87 +79,35 @@ class Landscape:
             parameters = [name for name, parameter in template.named_parameters() if parameter.requires_grad]
         if not parameters:
             raise SettingError(f"{type(template).__name__} has no parameters that could vary: there is no landscape")
-        self._slots = self._layout.select(parameters)
-        self.names = tuple(slot.name for slot in self._slots)
-        self.shapes = tuple(slot.shape for slot in self._slots)
-        self.size = sum(slot.size for slot in self._slots)
+        varied = self._layout.select(parameters)
+        self.names = tuple(slot.name for slot in varied)
+        self.shapes = tuple(slot.shape for slot in varied)
+        self.size = sum(slot.size for slot in varied)
         self.members = len(networks) if isinstance(networks, Population) else 1
         self.dtype, self.device = dtype, next(iter(template.parameters())).device
         self._chosen = torch.arange(self.members, device=self.device)
         self._columns = self._layout.columns(self.names).to(self.device)
-        self._batches = _read(data, samples_at_once, self.members)
+        self._batches = read(data, samples_at_once, self.members)
         self.objective = _written_out(objective)
         self._engine_name = engine
-        self._engine = self._make_engine(engine)
+        self._engine = self._make_engine()
         if isinstance(self.objective, CrossEntropy):
-            self._check_classes()
+            form = self.closed_form
+            self._batches = with_class_numbers(self._batches, form.widths[-1] if form else None)
         if not isinstance(self._engine, ClosedForm):
-            self._check_mean()
+            _, vectors, buffers = self._prepare(None)
+            check_mean(partial(self._engine.losses, vectors, buffers), next(self.batches()), self._template)
 
-    def _check_classes(self) -> None:
-        """Raise `SettingError` unless targets are probabilities or numbers of classes; make these 64 bit integers."""
-        form = self.closed_form
-        classes = form.widths[-1] if form else None
-        for number, batch in enumerate(self._batches):
-            if batch.targets.is_floating_point():
-                continue
-            targets = batch.targets.long()
-            check_class_numbers(targets, classes)
-            self._batches[number] = Batch(batch.inputs, targets, batch.share)
-
-    def _check_mean(self) -> None:
-        """Raise `SettingError` unless the loss of the first batch can be had again, and is the mean of its parts."""
-        batch, (_, vectors, buffers) = next(self.batches()), self._prepare(None)
-        samples = batch.targets.shape[1]
-
-        def loss(start: int, stop: int) -> Tensor:
-            x, y = batch.inputs[:, start:stop], batch.targets[:, start:stop]
-            return self._engine.losses(vectors, buffers, x, y) * ((stop - start) / samples)
-
-        whole = loss(0, samples)
-
-        def repeats(times: int) -> bool:
-            again = (loss(0, samples) for _ in range(times))
-            return all(torch.allclose(whole, each, rtol=1e-4, atol=0, equal_nan=True) for each in again)
-
-        cut = samples // 3
-        adds_up = not cut or torch.allclose(
-            whole, loss(0, cut) + loss(cut, samples), rtol=1e-4, atol=1e-12, equal_nan=True
+    def _make_engine(self) -> Engine:
+        return make_engine(
+            self._engine_name,
+            self._template,
+            self.objective,
+            self._batches[0],
+            self._layout,
+            self.names,
+            population=isinstance(self._networks, Population),
         )
-        # A few random masks often give the same loss twice: look harder before blaming the loss for what noise does.
-        if not repeats(1 if adds_up else 20):
-            raise SettingError(
-                f"{type(self._template).__name__} gives different losses for the same inputs, in evaluation mode too: "
-                "take the randomness out, or a derivative would be that of another draw"
-            )
-        if not adds_up:
-            raise SettingError(
-                "the loss of a batch is not the mean of the losses of its parts, so that batches cannot be joined: "
-                "give a loss that is a mean over samples, and a network whose outputs do not depend on other samples"
-            )
-
-    def _make_engine(self, name: str) -> Engine:
-        if name not in ENGINES:
-            raise SettingError(f"no engine is called {name!r}: {near_names(name, ENGINES)}")
-        architecture = recognise(self._template)
-        written_out = self.objective if isinstance(self.objective, CrossEntropy | MeanSquaredError) else None
-        first = self._batches[0]
-        probabilities = isinstance(written_out, CrossEntropy) and first.targets.is_floating_point()
-        closed = covers(architecture, first.inputs) and written_out is not None and not probabilities
-        if name == "closed-form" and not closed:
-            raise SettingError(
-                "the closed form takes nn.Sequential of Linear layers with one kind of activation between them, and "
-                "cross entropy of class numbers or mean squared error, not this "
-                f'{type(self._template).__name__} with this loss and these targets: give engine="vmap"'
-            )
-        if closed and name in ("auto", "closed-form"):
-            assert architecture is not None
-            assert written_out is not None
-            return ClosedForm(architecture, written_out, self.names, self._columns)
-        loss = self.objective if callable(self.objective) else self.objective.mean
-        if name == "vmap" or (name == "auto" and isinstance(self._networks, Population)):
-            return Vmapped(self._template, loss, self._layout, self._slots)
-        return OneByOne(self._template, loss, self._layout, self._slots)
 
     @property
     def closed_form(self) -> ClosedForm | None:
@@ -255,7 +150,7 @@ class Landscape:
             buffers = {name: buffer[self._chosen] for name, buffer in self._networks.buffers.items()}
         else:
             buffers = {name: buffer.unsqueeze(0) for name, buffer in self._networks.named_buffers()}
-        return {name: _as(buffer, self.device, self.dtype) for name, buffer in buffers.items()}
+        return {name: cast(buffer, self.device, self.dtype) for name, buffer in buffers.items()}
 
     def select(self, members: int | Sequence[int] | Tensor) -> "Landscape":
         """Return the landscape of some members, by number or by a mask [member]; it shares everything else."""
@@ -274,7 +169,7 @@ class Landscape:
         """Return the landscape of the same networks with each ReLU's corner rounded, see `networks.rounding`."""
         smooth = copy.copy(self)
         smooth._template = rounded(self._template, width)
-        smooth._engine = smooth._make_engine(self._engine_name)
+        smooth._engine = smooth._make_engine()
         return smooth
 
     @property
@@ -324,7 +219,7 @@ class Landscape:
         """Yield the data, batch by batch, where the networks are and in the landscape's precision."""
         for batch in self._batches:
             inputs, targets = (
-                _as(part if len(part) == 1 else part[self._chosen.to(part.device)], self.device, self.dtype)
+                cast(part if len(part) == 1 else part[self._chosen.to(part.device)], self.device, self.dtype)
                 for part in (batch.inputs, batch.targets)
             )
             yield Batch(inputs, targets, batch.share)
@@ -446,46 +341,3 @@ def _written_out(objective: Objective | LossFunction) -> Objective | LossFunctio
     if isinstance(objective, nn.MSELoss) or objective is functional.mse_loss:
         return MeanSquaredError()
     return CrossEntropy() if objective is functional.cross_entropy else objective
-
-
-def _as(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
-
-
-def _read(data: Data, samples_at_once: int, members: int) -> list[Batch]:
-    """Cut all data into batches, whichever form they come in."""
-    if samples_at_once < 1:
-        raise SettingError(f"samples_at_once must be 1 or more, not {samples_at_once}")
-    if isinstance(data, Samples):
-        data.check_members(members)
-        pairs = [
-            (
-                data.inputs if data.own_inputs else data.inputs.unsqueeze(0),
-                data.targets if data.own_targets else data.targets.unsqueeze(0),
-            )
-        ]
-    else:
-        pairs = [(inputs.unsqueeze(0), targets.unsqueeze(0)) for inputs, targets in _pairs(data)]
-    total = sum(targets.shape[1] for _, targets in pairs)
-    if total == 0:
-        raise SettingError("the data hold no samples: a loss needs at least one")
-    return [
-        Batch(inputs.detach(), targets.detach(), targets.shape[1] / total)
-        for pair in pairs
-        for inputs, targets in zip(*(part.split(samples_at_once, dim=1) for part in pair), strict=True)
-        if targets.shape[1]
-    ]
-
-
-def _pairs(data: Any) -> list[Sequence[Tensor]]:
-    def is_pair(value: Any) -> bool:
-        tensors = isinstance(value, tuple | list) and all(isinstance(part, Tensor) for part in value)
-        return tensors and len(value) == 2
-
-    pairs = [data] if is_pair(data) else list(data) if isinstance(data, Iterable) else [data]
-    if not all(is_pair(pair) and pair[0].shape[:1] == pair[1].shape[:1] for pair in pairs):
-        raise SettingError(
-            "data must be Samples, a pair of tensors (inputs, targets) with as many samples, or an iterable of such "
-            "pairs"
-        )
-    return pairs

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from cases import CASES, CLASSES, FEATURES, integers, normal, seeded
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from cases import CASES, CLASSES, FEATURES, integers, normal, seeded
 from whydeep.errors import SettingError
-from whydeep.instruments import Landscape
+from whydeep.landscape import Landscape
 from whydeep.networks import MLP
 from whydeep.population import CrossEntropy, Evaluator, Population, Samples
 

@@ -4,6 +4,13 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import prune
+from torch.utils.data import DataLoader, TensorDataset
+
 from cases import (
     CASES,
     CLASSES,
@@ -20,16 +27,10 @@ from cases import (
     seeded,
     symmetric,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
-from torch.nn import functional
-from torch.nn.utils import prune
-from torch.utils.data import DataLoader, TensorDataset
-
 from whydeep.errors import SettingError
-from whydeep.instruments import Landscape, split_eigenvalues
-from whydeep.instruments import closed_form as closed_form_module
+from whydeep.instruments import split_eigenvalues
+from whydeep.landscape import Landscape
+from whydeep.landscape import closed_form as closed_form_module
 from whydeep.networks import ACTIVATIONS, MLP
 from whydeep.networks.rounding import rounded
 from whydeep.population import SGD, MeanSquaredError, Population, Samples, Training
