@@ -28,7 +28,8 @@ class Training:
     """A population in training: each call of `run` goes on from where the last one ended.
 
     At the moment that recorders see, before the update of a step, `losses`, `gradients` and the
-    population's parameters belong together: loss and gradient of that step's batch at these parameters.
+    population's parameters belong together: loss and gradient of that step's batch at these parameters. The
+    gradient is that of the loss alone: what the optimiser makes of it (clipping, weight decay) is not in it.
 
     Args:
         population: is trained in place.
@@ -65,7 +66,8 @@ class Training:
     ):
         check_arguments(population, samples, objective)
         accepted = "such as Adam(learning_rate) or SGD(learning_rate)"
-        require(hasattr(optimizer, "start"), "optimizer", optimizer, accepted)
+        fits = hasattr(optimizer, "start") and not isinstance(optimizer, type)
+        require(fits, "optimizer", optimizer, accepted)
         members, device, dtype = len(population), population.device, population.dtype
         samples.check_members(members)
         self.population, self.objective = population, objective
@@ -137,7 +139,7 @@ class Training:
                 self._finite_steps += self._finite
                 for recorder in recorders:
                     recorder.see(self)
-                self.update.step()
+                self.update.step(self.step)
                 self.step += 1
 
     def run_epoch(self, recorders: "Sequence[Recorder]" = ()) -> None:
