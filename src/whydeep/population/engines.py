@@ -50,27 +50,29 @@ def check_classes(objective: Objective, samples: Samples, population: Population
 def choose_engine(module: nn.Module, device: torch.device) -> EngineName:
     """Say which engine "auto" is: a fixed rule, by the kind of module and the device.
 
-    "stacked" for fully connected networks that it covers. "one-by-one" for what `vmap` cannot take (recurrent
-    layers, dropout) and, on a CPU, for convolutions: PyTorch computes those of several networks as a grouped
-    convolution, which it is slow at. "vmap" for all else, and for convolutions on a GPU.
+    - "stacked" for fully connected networks that it covers;
+    - "one-by-one" for modules with recurrent layers, which `vmap` does not evaluate, or with dropout, which it refuses;
+    - on a CPU "one-by-one" for modules with convolutions or `nn.MultiheadAttention`: `vmap` makes of several members'
+      convolutions one with groups, which is slow there, and takes attention member by member anyway;
+    - "vmap" for all else.
 
     Neither the number of members nor the size of the batch has a part in it, as a member is to compute the same
-    alone as among others. Time of a training step by "vmap", divided by that of "one-by-one" (one thread of an AMD
-    EPYC, PyTorch 2.13), for 10 members and batches of 16, 50, 128 and 512:
+    alone as among others. Time of a training step of 10 members by "vmap", divided by that by "one-by-one" (one
+    thread of an AMD EPYC, PyTorch 2.13):
 
-    - convolutions in one and two dimensions, with and without batch normalisation, depthwise: 0.4 to 0.8, 0.7 to
-      1.5, 1.0 to 3.3, 1.6 to 4.8;
-    - normalised or residual fully connected networks and embeddings: 0.4 to 1.0 at 16, 0.8 to 1.1 at 512;
-    - attention: 0.6 at 16, 1.8 to 2.0 at 512.
+    - convolutions in one and two dimensions, with batch normalisation, depthwise: 0.4 to 0.8 at batches of 16, 0.7 to
+      1.5 at 50, 1.0 to 3.3 at 128, 1.6 to 4.8 at 512;
+    - attention: 0.6 at 16, 1.8 to 2.0 at 512;
+    - normalised and residual fully connected networks, embeddings: 0.4 to 1.0 at 16, 0.8 to 1.1 at 512.
 
-    For one member "one-by-one" is 1 to 3 times as fast whatever the module.
+    A single member takes "one-by-one" 1/3 to 1 times as long, whatever the module.
     """
     if covers(module):
         return "stacked"
     parts = list(module.modules())
     if any(isinstance(part, nn.RNNBase) or (isinstance(part, _DropoutNd) and part.p > 0) for part in parts):
         return "one-by-one"
-    slow = device.type == "cpu" and any(isinstance(part, _ConvNd) for part in parts)
+    slow = device.type == "cpu" and any(isinstance(part, _ConvNd | nn.MultiheadAttention) for part in parts)
     return "one-by-one" if slow else "vmap"
 
 
