@@ -80,7 +80,7 @@ def test_dropout_is_refused_where_vmap_is_asked_for(name):
     population = Population.initialise(MODULES[name][0], seeds=range(2))
     samples = Samples(torch.zeros(20, 6, 4), torch.zeros(20).long())
     training = Training(population, samples, objective=CrossEntropy(), optimizer=SGD(0.1), engine="vmap")
-    with pytest.raises(SettingError, match='cannot be computed for all members at once .*: give engine="one-by-one"'):
+    with pytest.raises(SettingError, match=r'cannot be computed for all members at once .*: give engine="one-by-one"'):
         training.run(1)
 
 
@@ -88,7 +88,7 @@ def test_dropout_is_refused_where_vmap_is_asked_for(name):
 def test_recurrent_layers_are_not_evaluated_by_vmap(kind):
     """The reason for a part of the rule; should PyTorch learn it, "auto" can be "vmap" for these."""
     population = Population.initialise(lambda: Recurrent(kind), seeds=range(2))
-    with pytest.raises(SettingError, match='cannot be computed for all members at once .*: give engine="one-by-one"'):
+    with pytest.raises(SettingError, match=r'cannot be computed for all members at once .*: give engine="one-by-one"'):
         predictions(population, torch.zeros(20, 6, 4), engine="vmap")
 
 
