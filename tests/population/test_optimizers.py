@@ -334,3 +334,16 @@ def test_values_that_are_not_accepted_are_named(kind, arguments, message):
 def test_values_that_are_not_accepted_by_some_are_named(make, message):
     with pytest.raises(SettingError, match=message):
         make()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", OPTIONS)
+def test_cuda_agrees_with_the_cpu(name):
+    vectors = {}
+    for device in ("cpu", "cuda"):
+        population = Population.initialise(ENGINES["stacked"], device=device, dtype=torch.float64, seeds=range(3))
+        Training(
+            population, classification(torch.float64), objective=CrossEntropy(), optimizer=OPTIONS[name], batch_size=16
+        ).run(50)
+        vectors[device] = population.vectors().cpu()
+    torch.testing.assert_close(vectors["cuda"], vectors["cpu"], rtol=1e-8, atol=1e-8)

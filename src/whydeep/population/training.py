@@ -35,7 +35,7 @@ class Training:
         population: is trained in place.
         samples: what it learns from, on any device.
         objective: what every member minimises.
-        optimizer: how.
+        optimizer: how: `Adam`, `AdamW` or `SGD`, with their schedule and clipping.
         batch_size: samples of a step; without it every step sees all of them.
         orders: one stream per member, for the order of the samples and for modules that draw random numbers, such as
             dropout (which without streams draw from the generator of `torch`).
