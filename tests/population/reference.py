@@ -16,7 +16,9 @@ def initial_module(build, stream, dtype=torch.float32):
         return build().to(dtype)
 
 
-def train_plain(module, inputs, targets, loss, optimizer, steps, batch_size=None, order=None):
+def train_plain(
+    module, inputs, targets, loss, optimizer, steps, batch_size=None, order=None, scheduler=None, clip=None
+):
     """Train with an ordinary loop; returns the loss before each step."""
     history = []
     samples = len(inputs)
@@ -30,7 +32,11 @@ def train_plain(module, inputs, targets, loss, optimizer, steps, batch_size=None
         optimizer.zero_grad()
         value = loss(module(inputs[chosen]), targets[chosen])
         value.backward()
+        if clip:
+            nn.utils.clip_grad_norm_(module.parameters(), clip)
         optimizer.step()
+        if scheduler:
+            scheduler.step()
         history.append(value.detach())
     return torch.stack(history)
 

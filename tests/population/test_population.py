@@ -46,6 +46,34 @@ def test_initialisation_is_pytorchs_own_and_leaves_its_generator_alone():
         assert torch.equal(population.vectors()[index], vector(module))
 
 
+def test_seeds_give_streams_of_their_own_and_stay_with_their_members():
+    build = lambda: MLP((3, 5, 2))
+    population = Population.initialise(build, seeds=range(2, 5))
+    streamed = Population.initialise(build, [Stream(0, "", "", seed, "init") for seed in (2, 3, 4)])
+    assert torch.equal(population.vectors(), streamed.vectors())
+    assert (population.seeds, streamed.seeds) == ((2, 3, 4), None)
+    assert (population.select([2, 0]).seeds, streamed.select([2, 0]).seeds) == ((4, 2), None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, r"give seeds, such as range\(5\), or streams, one per member"),
+        ({"streams": streams("init", 2), "seeds": range(2)}, "give streams or seeds, not both"),
+        ({"streams": range(2)}, r"streams must be a Stream for each member, not range\(0, 2\): give .* as seeds"),
+        ({"seeds": 5}, r"seeds must be whole numbers from 0, one per member, such as range\(5\), not 5"),
+        ({"seeds": [0, -1]}, r"not \[0, -1\]"),
+        ({"seeds": [True]}, r"not \[True\]"),
+        ({"seeds": [0.5]}, r"not \[0.5\]"),
+        ({"seeds": "12"}, "not '12'"),
+        ({"seeds": []}, "at least one module"),
+    ],
+)
+def test_streams_or_seeds_that_are_none_are_refused(arguments, message):
+    with pytest.raises(SettingError, match=message):
+        Population.initialise(lambda: MLP((3, 5, 2)), **arguments)
+
+
 def test_what_cannot_be_stacked_is_named():
     with pytest.raises(SettingError, match="at least one module"):
         Population([])

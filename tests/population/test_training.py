@@ -19,6 +19,7 @@ from whydeep.population import (
     Population,
     Recorder,
     Samples,
+    Stream,
     Training,
     gradient_norm,
     loss,
@@ -42,6 +43,16 @@ class Skip(nn.Module):
         return self.outer(x + torch.tanh(self.inner(x)))
 
 
+def convolution(features, outputs):
+    return nn.Sequential(
+        nn.Unflatten(1, (1, features)),
+        nn.Conv1d(1, 3, 3, padding=1),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(3 * features, outputs),
+    )
+
+
 def classification(features=13, classes=4, samples=70, dtype=torch.float32):
     generator = torch.Generator().manual_seed(1)
     inputs = torch.rand(samples, features, generator=generator, dtype=dtype)
@@ -53,11 +64,6 @@ def regression(samples=61, dtype=torch.float32):
     return Samples(inputs, torch.cos(inputs))
 
 
-OPTIMIZERS = {
-    "adam": (Adam(0.003), lambda p: torch.optim.Adam(p, lr=0.003)),
-    "sgd": (SGD(0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
-    "momentum": (SGD(0.05, momentum=0.9), lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9)),
-}
 NETWORKS = {
     "shallow": ("stacked", lambda i, o: MLP((i, 7, o))),
     "deep": ("stacked", lambda i, o: MLP((i, 6, 5, 9, o))),
@@ -72,6 +78,7 @@ NETWORKS = {
     "vmap": ("vmap", lambda i, o: MLP((i, 7, o))),
     "residual": ("auto", Skip),
     "one-by-one": ("one-by-one", Skip),
+    "convolution": ("auto", convolution),
 }
 
 
@@ -175,20 +182,6 @@ def test_classes_that_the_network_does_not_have_are_named(wrong):
     training = Training(population, samples, objective=CrossEntropy(), optimizer=Adam())
     with pytest.raises(SettingError, match="accepted are 0 to 3"):
         training.relabel(labels)
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers_equal_torch_optim(name):
-    ours, theirs = OPTIMIZERS[name]
-    samples = regression(dtype=torch.float64)
-    inits = streams("init", 2)
-    build = lambda: MLP((1, 5, 1))
-    population = Population.initialise(build, inits, dtype=torch.float64)
-    Training(population, samples, objective=MeanSquaredError(), optimizer=ours).run(50)
-    for member in range(2):
-        module = initial_module(build, inits[member], torch.float64)
-        train_plain(module, samples.inputs, samples.targets, functional.mse_loss, theirs(module.parameters()), 50)
-        torch.testing.assert_close(population.vectors()[member], vector(module), rtol=1e-10, atol=1e-10)
 
 
 def test_float32_stays_near_a_plain_loop():
@@ -326,6 +319,26 @@ def test_a_checkpoint_goes_on_as_if_never_interrupted(engine):
         second.restore({"step": torch.tensor(1)})
 
 
+def test_seeds_stand_for_streams_of_root_seed_0():
+    samples = classification()
+    seeds = [4, 0, 2]
+    inits, orders = ([Stream(0, "", "", seed, purpose) for seed in seeds] for purpose in ("init", "order"))
+
+    def trained(population, **order):
+        training = Training(population, samples, objective=CrossEntropy(), optimizer=Adam(0.01), batch_size=20, **order)
+        training.run(9)
+        return population.vectors()
+
+    build = lambda: MLP((13, 9, 4))
+    expected = trained(Population.initialise(build, inits), orders=orders)
+    assert torch.equal(trained(Population.initialise(build, seeds=seeds), seeds=iter(seeds)), expected)
+    assert torch.equal(trained(Population.initialise(build, inits), seeds=seeds), expected)
+    population = Population.initialise(build, seeds=seeds)
+    assert torch.equal(trained(population.select([2, 0])), expected[[2, 0]])  # the population's own seeds
+    assert torch.equal(trained(population), expected)
+    assert not torch.equal(trained(Population.initialise(build, seeds=seeds), seeds=range(3)), expected)
+
+
 def test_recorders_see_loss_gradient_and_weights_that_belong_together():
     samples = regression(dtype=torch.float64)
     population = Population.initialise(lambda: MLP((1, 4, 1)), streams("init", 2), dtype=torch.float64)
@@ -371,7 +384,7 @@ def test_members_can_have_their_own_targets_for_shared_inputs():
         assert torch.equal(together[member], alone[0])
 
 
-def test_dropout_needs_the_one_by_one_engine_and_repeats_itself_there():
+def test_dropout_takes_the_one_by_one_engine_and_repeats_itself_there():
     samples = classification()
     build = lambda: nn.Sequential(nn.Linear(13, 9), nn.Dropout(0.5), nn.ReLU(), nn.Linear(9, 4))
 
@@ -384,8 +397,8 @@ def test_dropout_needs_the_one_by_one_engine_and_repeats_itself_there():
         return population.vectors()
 
     with pytest.raises(SettingError, match='give engine="one-by-one"'):
-        run("auto", slice(0, 2))
-    together = run("one-by-one", slice(0, 2))
+        run("vmap", slice(0, 2))
+    together = run("auto", slice(0, 2))
     assert torch.equal(together[1], run("one-by-one", slice(1, 2))[0])
 
 
@@ -421,13 +434,20 @@ def test_wrong_settings_are_named():
         ({"objective": CrossEntropy}, "objective must be .*, not the class CrossEntropy"),
         ({"population": population.flat}, "population must be a Population of whydeep.population, not Tensor"),
         ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, r"optimizer must be such as Adam\(learning_rate\)"),
+        ({"optimizer": Adam}, r"optimizer must be such as .*, not the class Adam"),
     ):
         with pytest.raises(SettingError, match=message):
             Training(**({"population": population, "samples": samples} | common | arguments))
     with pytest.raises(SettingError, match=r"objective must be .*, not CrossEntropyLoss"):
         Evaluator(population, samples, torch.nn.CrossEntropyLoss())
-    with pytest.raises(SettingError, match="one stream for each of 2 members"):
+    with pytest.raises(
+        SettingError, match=r"give seeds, such as range\(2\), or orders, one stream for each of 2 members"
+    ):
         Training(population, samples, batch_size=5, **common)
+    with pytest.raises(SettingError, match="3 orders or seeds for 2 members: give one for each"):
+        Training(population, samples, batch_size=5, seeds=range(3), **common)
+    with pytest.raises(SettingError, match="give orders or seeds, not both"):
+        Training(population, samples, batch_size=5, seeds=range(2), orders=streams("order", 2), **common)
     with pytest.raises(SettingError, match="batches of 71 cannot be drawn from 70 samples"):
         Training(population, samples, batch_size=71, orders=streams("order", 2), **common)
     with pytest.raises(SettingError, match="no engine is called 'stack': did you mean stacked"):
@@ -436,7 +456,7 @@ def test_wrong_settings_are_named():
         Training(population, classification(features=5), **common)
     with pytest.raises(SettingError, match="3 learning rates for 2 members"):
         Training(population, samples, objective=CrossEntropy(), optimizer=Adam([0.1] * 3))
-    with pytest.raises(SettingError, match="must be above 0"):
+    with pytest.raises(SettingError, match="a learning rate must be a number above 0"):
         Training(population, samples, objective=CrossEntropy(), optimizer=SGD(-1.0))
     with pytest.raises(SettingError, match="hold 3 samples and targets"):
         Samples(torch.zeros(3, 2), torch.zeros(4))

@@ -6,7 +6,8 @@ streams      Stream: random numbers that depend on their purpose and on nothing 
 samples      Samples: inputs and targets, shared or one set per member
 batches      full batches, and mini batches in each member's own order
 objectives   CrossEntropy, MeanSquaredError
-optimizers   Adam, SGD: a learning rate per member, fused updates
+optimizers   Adam, AdamW, SGD: a learning rate per member, fused updates, clipping
+schedules    Constant, Step, Cosine, WarmUp: how the learning rates change; `hyperparameters` checks numbers
 arguments    what Training and Evaluator accept
 engines      how losses and gradients are computed:
   stacked      fully connected networks, written out (fast); its inputs come from `feed`
@@ -18,7 +19,7 @@ evaluation   Evaluator: loss and accuracy on a whole data set
 
 from whydeep.population.evaluation import Evaluation, Evaluator, predictions
 from whydeep.population.objectives import CrossEntropy, MeanSquaredError, Objective
-from whydeep.population.optimizers import SGD, Adam, Optimizer
+from whydeep.population.optimizers import SGD, Adam, AdamW, Optimizer
 from whydeep.population.population import Population
 from whydeep.population.recorders import (
     Recorder,
@@ -30,12 +31,16 @@ from whydeep.population.recorders import (
     weights,
 )
 from whydeep.population.samples import Samples
+from whydeep.population.schedules import Constant, Cosine, Schedule, Step, WarmUp
 from whydeep.population.streams import Stream
 from whydeep.population.training import Training
 
 __all__ = [
     "SGD",
     "Adam",
+    "AdamW",
+    "Constant",
+    "Cosine",
     "CrossEntropy",
     "Evaluation",
     "Evaluator",
@@ -45,8 +50,11 @@ __all__ = [
     "Population",
     "Recorder",
     "Samples",
+    "Schedule",
+    "Step",
     "Stream",
     "Training",
+    "WarmUp",
     "gradient_norm",
     "gradient_norm_by_layer",
     "gradient_norm_by_parameter",

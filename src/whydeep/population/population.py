@@ -1,7 +1,7 @@
 """Many networks of one architecture, side by side in one buffer."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from whydeep import notebook
 from whydeep.errors import SettingError
 from whydeep.population.layout import Layout
-from whydeep.population.streams import Stream
+from whydeep.population.streams import Stream, member_streams
 
 
 class Population:
@@ -20,6 +20,7 @@ class Population:
         parameters: name -> [member, *shape], views of `flat`: writing to one writes to the other.
         buffers: name -> [member, *shape], for modules that have buffers (batch normalisation).
         template: one module of the architecture; its own parameter values mean nothing.
+        seeds: of the members, where they were initialised by `seeds`; else None.
 
     Args:
         modules: the networks; they are copied and left as they are.
@@ -50,6 +51,7 @@ class Population:
             )
         self.layout = Layout.of(first.items())
         self.template = copy.deepcopy(modules[0]).to(device)
+        self.seeds: tuple[int, ...] | None = None
         self.flat = torch.zeros(len(modules), self.layout.row, dtype=dtypes.pop(), device=device)
         self.parameters = self.layout.views(self.flat)
         for index, module in enumerate(modules):
@@ -79,24 +81,40 @@ class Population:
     def initialise(
         cls,
         build: Callable[[], nn.Module],
-        streams: Sequence[Stream],
+        streams: Sequence[Stream] | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        *,
+        seeds: Iterable[int] | None = None,
     ) -> "Population":
-        """Build one member per stream: each module draws its initial values from its own stream.
+        """Build one member per stream or seed: each module draws its initial values from a stream of its own.
 
         Args:
             build: makes a module, for example ``lambda: MLP((784, 30, 10))``; it may draw from torch's
                 global generator, which is set for it and put back afterwards.
-            streams: one stream per member.
+            streams: one stream per member; give either these or `seeds`.
             device, dtype: where the population lives and the type of its parameters.
+            seeds: one whole number per member, for ``Stream(0, "", "", seed, "init")``.
+
+        Raises:
+            SettingError: neither streams nor seeds, both, or something else.
+
+        >>> from whydeep.networks import MLP
+        >>> Population.initialise(lambda: MLP((1, 3, 1)), seeds=range(5))
+        Population of 5 x MLP with 10 parameters each (torch.float32, cpu)
         """
+        inits = member_streams("streams", streams, seeds, "init")
+        if inits is None:
+            raise SettingError("members need initial values: give seeds, such as range(5), or streams, one per member")
         modules = []
         with torch.random.fork_rng(devices=[]):
-            for stream in streams:
+            for stream in inits:
                 torch.manual_seed(stream.torch_seed())
                 modules.append(build().to(dtype))
-        return cls(modules, device)
+        population = cls(modules, device)
+        if seeds is not None:
+            population.seeds = tuple(stream.seed for stream in inits)
+        return population
 
     def __len__(self) -> int:
         return self.flat.shape[0]
@@ -145,7 +163,10 @@ class Population:
 
     def select(self, indices: Sequence[int]) -> "Population":
         """Return a new population that holds copies of some members, in the order given."""
-        return Population([self.member(index) for index in indices], self.device)
+        selected = Population([self.member(index) for index in indices], self.device)
+        if self.seeds is not None:
+            selected.seeds = tuple(self.seeds[index] for index in indices)
+        return selected
 
     def vectors(self) -> Tensor:
         """Copy every member's parameters as one vector, in the module's order: [member, size]."""

@@ -1,6 +1,6 @@
 """The training loop of a population."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from whydeep.population.objectives import Objective
 from whydeep.population.optimizers import Optimizer
 from whydeep.population.population import Population
 from whydeep.population.samples import Samples
-from whydeep.population.streams import Stream
+from whydeep.population.streams import Stream, member_streams
 
 if TYPE_CHECKING:
     from whydeep.population.recorders import Recorder
@@ -28,16 +28,21 @@ class Training:
     """A population in training: each call of `run` goes on from where the last one ended.
 
     At the moment that recorders see, before the update of a step, `losses`, `gradients` and the
-    population's parameters belong together: loss and gradient of that step's batch at these parameters.
+    population's parameters belong together: loss and gradient of that step's batch at these parameters. The
+    gradient is that of the loss alone: what the optimiser makes of it (clipping, weight decay) is not in it.
 
     Args:
         population: is trained in place.
         samples: what it learns from, on any device.
         objective: what every member minimises.
-        optimizer: how.
+        optimizer: how: `Adam`, `AdamW` or `SGD`, with their schedule and clipping.
         batch_size: samples of a step; without it every step sees all of them.
-        orders: one stream per member, for the order of the samples; needed with `batch_size`.
-        engine: "auto", "stacked" (fully connected networks), "vmap" or "one-by-one" (any module).
+        orders: one stream per member, for the order of the samples and for modules that draw random numbers, such as
+            dropout (which without streams draw from the generator of `torch`).
+        engine: "auto", "stacked" (fully connected networks), "vmap" or "one-by-one" (any module); "auto" chooses by
+            the kind of module and the device alone (see `engines.choose_engine`).
+        seeds: instead of `orders` one whole number per member, for ``Stream(0, "", "", seed, "order")``. Without
+            either, these are the population's `seeds`, if it has any; a `batch_size` needs one of the three.
 
     Attributes:
         step: how many steps have been taken.
@@ -62,23 +67,27 @@ class Training:
         batch_size: int | None = None,
         orders: Sequence[Stream] | None = None,
         engine: EngineName = "auto",
+        seeds: Iterable[int] | None = None,
     ):
         check_arguments(population, samples, objective)
         accepted = "such as Adam(learning_rate) or SGD(learning_rate)"
-        require(hasattr(optimizer, "start"), "optimizer", optimizer, accepted)
+        fits = hasattr(optimizer, "start") and not isinstance(optimizer, type)
+        require(fits, "optimizer", optimizer, accepted)
         members, device, dtype = len(population), population.device, population.dtype
         samples.check_members(members)
         self.population, self.objective = population, objective
         self.samples = samples.to(device, dtype)
+        streams = _order_streams(population, orders, seeds)
         self.batches: FullBatch | MiniBatches
         if batch_size is None:
             self.batches = FullBatch(len(samples), members, device, dtype)
-        elif orders is None or len(orders) != members:
+        elif streams is None:
             raise SettingError(
-                f"batches need an order of the samples: give orders, one stream for each of {members} members"
+                f"batches need an order of the samples: give seeds, such as range({members}), or orders, one stream "
+                f"for each of {members} members"
             )
         else:
-            self.batches = MiniBatches(len(samples), batch_size, orders, device, dtype)
+            self.batches = MiniBatches(len(samples), batch_size, streams, device, dtype)
         self.gradients = torch.zeros_like(population.flat)
         self.engine = make_engine(
             engine,
@@ -88,7 +97,7 @@ class Training:
             self.gradients,
             slots=sample_slots(batch_size or len(samples)),
             fixed=batch_size is None,
-            streams=orders,
+            streams=streams,
         )
         self.update = optimizer.start(population.flat, self.gradients)
         self.step = 0
@@ -137,7 +146,7 @@ class Training:
                 self._finite_steps += self._finite
                 for recorder in recorders:
                     recorder.see(self)
-                self.update.step()
+                self.update.step(self.step)
                 self.step += 1
 
     def run_epoch(self, recorders: "Sequence[Recorder]" = ()) -> None:
@@ -173,3 +182,15 @@ class Training:
             self.engine.steps = self.step  # so that modules draw the same numbers again
         for name, tensor in state.items():
             tensor.copy_(checkpoint[name])
+
+
+def _order_streams(
+    population: Population, orders: Sequence[Stream] | None, seeds: Iterable[int] | None
+) -> list[Stream] | None:
+    """Streams of the arguments or else of the population's seeds; None where there are neither."""
+    if orders is None and seeds is None:
+        seeds = population.seeds
+    streams = member_streams("orders", orders, seeds, "order")
+    if streams is not None and len(streams) != len(population):
+        raise SettingError(f"{len(streams)} orders or seeds for {len(population)} members: give one for each")
+    return streams
