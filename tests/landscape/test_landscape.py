@@ -619,7 +619,7 @@ ERRORS = {
     ),
     "input width": (
         lambda: plain(data=(torch.ones(5, 4), torch.ones(5, 2))).losses(),
-        r"inputs must be \[sample, 3\] for this network, not \(5, 4\)",
+        "inputs have 4 features, the network takes 3",
     ),
     "target shape": (
         lambda: plain(data=(torch.ones(5, 3), torch.ones(5))).losses(),

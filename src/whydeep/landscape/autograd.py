@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from torch.func import grad, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from whydeep.errors import SettingError
 from whydeep.networks.functional import Named, call, named_views, vectorised
 from whydeep.population.layout import Layout, Slot
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+from whydeep.population.objectives import Objective
 
 AT_ONCE, SAMPLES_AT_ONCE = 16, 16_000
 """Points, and directions of each, that `Vmapped` computes together, and the samples of all these together."""
@@ -41,12 +39,12 @@ class Differentiated:
 
     Args:
         template: the architecture, in evaluation mode and in the right precision.
-        loss: from outputs and targets to a mean over samples.
+        objective: the loss.
         layout: of all parameters, `chosen`: of those that vary.
     """
 
-    def __init__(self, template: nn.Module, loss: LossFunction, layout: Layout, chosen: Sequence[Slot]):
-        self.template, self.loss = template, loss
+    def __init__(self, template: nn.Module, objective: Objective, layout: Layout, chosen: Sequence[Slot]):
+        self.template, self.loss = template, objective.mean
         self.shapes = {slot.name: slot.shape for slot in layout.slots}
         self.chosen = {slot.name: slot.shape for slot in chosen}
 
@@ -60,12 +58,7 @@ class Differentiated:
 
     def value(self, moving: Named, fixed: Named, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of one network over a batch."""
-        value = self.loss(self.call(moving, fixed, buffers, inputs), targets)
-        if value.ndim:
-            raise SettingError(
-                f"the loss must be one number, a mean over samples, and has shape {tuple(value.shape)}: reduce it"
-            )
-        return value
+        return self.loss(self.call(moving, fixed, buffers, inputs), targets)
 
     def named_directions(self, directions: Tensor) -> Named:
         """Directions [..., size] as parts of the parameters that vary."""

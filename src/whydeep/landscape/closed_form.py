@@ -25,10 +25,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from whydeep.errors import SettingError
 from whydeep.networks import Architecture
 from whydeep.networks.activations import activation_of
-from whydeep.population import CrossEntropy, Objective
+from whydeep.population.objectives import WrittenOut
 
 BLOCK_NUMBERS = 2**19
 """Points go through in blocks whose largest intermediate array has about so many numbers: 4 MiB in float64."""
@@ -42,11 +41,9 @@ def _tanh(z: Tensor) -> Tensor:
     return (2 * z).exp_().add_(1).reciprocal_().mul_(-2).add_(1) if z.dtype == torch.float64 else torch.tanh(z)
 
 
-def covers(architecture: Architecture | None, inputs: Tensor) -> bool:
-    """Say whether the closed form knows a network with inputs [member, sample, ...]."""
-    if architecture is None or activation_of(architecture.activation) is None:
-        return False
-    return inputs.ndim == 3 or (inputs.ndim > 3 and architecture.flattens)
+def covers(architecture: Architecture | None) -> bool:
+    """Say whether the closed form knows a network."""
+    return architecture is not None and activation_of(architecture.activation) is not None
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class ClosedForm:
         columns: where they lie in whole vectors.
     """
 
-    def __init__(self, architecture: Architecture, objective: Objective, names: Collection[str], columns: Tensor):
+    def __init__(self, architecture: Architecture, objective: WrittenOut, names: Collection[str], columns: Tensor):
         self.widths, self.activation = architecture.widths, copy.deepcopy(architecture.activation)
         if isinstance(self.activation, nn.ReLU):
             self.activation.inplace = False  # what goes in is needed afterwards
@@ -129,28 +126,8 @@ class ClosedForm:
         return layers
 
     def rows(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Arrange inputs and targets features first: [point or 1, feature, sample].
-
-        Raises:
-            SettingError: shapes that do not fit the network or the objective.
-        """
-        columns = self.columns_of(inputs)
-        wanted = () if isinstance(self.objective, CrossEntropy) else (self.widths[-1],)
-        if tuple(targets.shape[2:]) != wanted:
-            expected = ", ".join(["sample", *map(str, wanted)])
-            raise SettingError(
-                f"targets must be [{expected}] for {self.objective.name}, not {tuple(targets.shape[1:])}"
-            )
-        return columns, self.objective.target_rows(targets)
-
-    def columns_of(self, inputs: Tensor) -> Tensor:
-        """Arrange inputs features first, [point or 1, feature, sample]; raise `SettingError` if they do not fit."""
-        flat = inputs.flatten(2) if inputs.ndim > 3 else inputs
-        if flat.ndim != 3 or flat.shape[2] != self.widths[0]:
-            raise SettingError(
-                f"inputs must be [sample, {self.widths[0]}] for this network, not {tuple(inputs.shape[1:])}"
-            )
-        return flat.transpose(1, 2)
+        """Arrange inputs and targets features first: [point or 1, feature, sample]."""
+        return inputs.mT, self.objective.target_rows(targets)
 
     def hidden_inputs(self, points: Tensor, inputs: Tensor) -> list[Tensor]:
         """Inputs of the activations of every hidden layer: [point, unit, sample] each; `inputs` features first."""
@@ -193,7 +170,7 @@ class ClosedForm:
 
     def outputs(self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """Outputs [point, sample, output]."""
-        columns = self.columns_of(inputs)
+        columns = inputs.mT
         numbers = sum(self.widths[1:]) * columns.shape[2]
         found = [self._outputs(some, x) for some, x in _blocks(numbers, points, columns)]
         return torch.cat(found).transpose(1, 2)

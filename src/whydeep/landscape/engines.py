@@ -5,13 +5,12 @@ from typing import Literal, Protocol
 from torch import Tensor, nn
 
 from whydeep.errors import SettingError, near_names
-from whydeep.landscape.autograd import LossFunction, OneByOne, Vmapped
+from whydeep.landscape.autograd import OneByOne, Vmapped
 from whydeep.landscape.closed_form import ClosedForm, covers
-from whydeep.landscape.reading import Batch
 from whydeep.networks import recognise
 from whydeep.networks.functional import Named
-from whydeep.population import CrossEntropy, MeanSquaredError, Objective
 from whydeep.population.layout import Layout
+from whydeep.population.objectives import Objective, WrittenOut
 
 EngineName = Literal["auto", "closed-form", "vmap", "one-by-one"]
 ENGINES = ("auto", "closed-form", "vmap", "one-by-one")
@@ -54,8 +53,7 @@ class Engine(Protocol):
 def make_engine(
     name: EngineName,
     template: nn.Module,
-    objective: Objective | LossFunction,
-    batch: Batch,
+    objective: Objective,
     layout: Layout,
     varied: tuple[str, ...],
     *,
@@ -65,8 +63,7 @@ def make_engine(
 
     Args:
         template: the architecture, in evaluation mode and in the landscape's precision.
-        objective: the loss.
-        batch: any part of the data.
+        objective: from `read`.
         layout: of all parameters.
         varied: names of those that vary.
         population: whether the networks are one.
@@ -77,9 +74,7 @@ def make_engine(
     if name not in ENGINES:
         raise SettingError(f"no engine is called {name!r}: {near_names(name, ENGINES)}")
     architecture = recognise(template)
-    written_out = objective if isinstance(objective, CrossEntropy | MeanSquaredError) else None
-    probabilities = isinstance(written_out, CrossEntropy) and batch.targets.is_floating_point()
-    closed = covers(architecture, batch.inputs) and written_out is not None and not probabilities
+    closed = covers(architecture) and isinstance(objective, WrittenOut)
     if name == "closed-form" and not closed:
         raise SettingError(
             "the closed form takes nn.Sequential of Linear layers with one kind of activation between them, and "
@@ -88,9 +83,8 @@ def make_engine(
         )
     if closed and name in ("auto", "closed-form"):
         assert architecture is not None
-        assert written_out is not None
+        assert isinstance(objective, WrittenOut)
         columns = layout.columns(varied).to(next(template.parameters()).device)
-        return ClosedForm(architecture, written_out, varied, columns)
-    loss = objective if callable(objective) else objective.mean
+        return ClosedForm(architecture, objective, varied, columns)
     kind = Vmapped if name == "vmap" or (name == "auto" and population) else OneByOne
-    return kind(template, loss, layout, layout.select(varied))
+    return kind(template, objective, layout, layout.select(varied))

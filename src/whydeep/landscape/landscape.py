@@ -6,17 +6,17 @@ from functools import partial, reduce
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from whydeep import notebook
 from whydeep.errors import SettingError
-from whydeep.landscape.autograd import LossFunction
 from whydeep.landscape.closed_form import ClosedForm
 from whydeep.landscape.engines import Engine, EngineName, make_engine
-from whydeep.landscape.reading import Batch, Data, cast, check_mean, read, with_class_numbers
+from whydeep.landscape.reading import Batch, check_mean, mixed, read
 from whydeep.networks.rounding import rounded
-from whydeep.population import CrossEntropy, MeanSquaredError, Objective, Population
+from whydeep.population import Population
 from whydeep.population.layout import Layout
+from whydeep.population.objectives import Loss
+from whydeep.population.samples import INDICES, Data, Samples
 
 SAMPLES_AT_ONCE = 1000
 DENSE_BYTES = 4 * 2**30
@@ -34,8 +34,8 @@ class Landscape:
         networks: an `nn.Module` or a `Population`.
         data: `Samples`, a pair (inputs, targets) of tensors [sample, ...], or an iterable of such pairs, as a
             `DataLoader` is; it is read once and kept, so what a loader draws at random is drawn once.
-        objective: a loss from `whydeep.population`, or any function ``loss(outputs, targets)`` that returns a mean over
-            samples, such as `torch.nn.functional.cross_entropy`.
+        objective: a loss from `whydeep.population`, a loss of `torch`, or any function ``loss(outputs, targets)`` that
+            returns a mean over samples (see `population.objectives.objective_of`).
         parameters: patterns of the names of the parameters that vary ("linear2.*"); the others stay as
             they are. Without it, all that are not frozen.
         dtype: of the computation. float64, since small curvature drowns in float32; large networks on a GPU
@@ -54,6 +54,7 @@ class Landscape:
     Raises:
         SettingError: data, objective, parameters or engine that do not fit the networks.
 
+    >>> from torch.nn import functional
     >>> from whydeep.networks import MLP
     >>> landscape = Landscape(MLP((1, 3, 1)), (torch.ones(4, 1), torch.zeros(4, 1)), functional.mse_loss)
     >>> landscape.hessians().shape, landscape.gradients().shape
@@ -64,7 +65,7 @@ class Landscape:
         self,
         networks: nn.Module | Population,
         data: Data,
-        objective: Objective | LossFunction,
+        objective: Loss,
         *,
         parameters: str | Sequence[str] | None = None,
         dtype: torch.dtype = torch.float64,
@@ -87,23 +88,19 @@ class Landscape:
         self.dtype, self.device = dtype, next(iter(template.parameters())).device
         self._chosen = torch.arange(self.members, device=self.device)
         self._columns = self._layout.columns(self.names).to(self.device)
-        self._batches = read(data, samples_at_once, self.members)
-        self.objective = _written_out(objective)
+        self._batches, self.objective = read(data, objective, self._template, self.members, samples_at_once)
         self._engine_name = engine
         self._engine = self._make_engine()
-        if isinstance(self.objective, CrossEntropy):
-            form = self.closed_form
-            self._batches = with_class_numbers(self._batches, form.widths[-1] if form else None)
         if not isinstance(self._engine, ClosedForm):
             _, vectors, buffers = self._prepare(None)
-            check_mean(partial(self._engine.losses, vectors, buffers), next(self.batches()), self._template)
+            losses = partial(self._engine.losses, vectors, buffers)
+            check_mean(losses, self._cast(mixed(self._batches)), self._template)
 
     def _make_engine(self) -> Engine:
         return make_engine(
             self._engine_name,
             self._template,
             self.objective,
-            self._batches[0],
             self._layout,
             self.names,
             population=isinstance(self._networks, Population),
@@ -150,7 +147,10 @@ class Landscape:
             buffers = {name: buffer[self._chosen] for name, buffer in self._networks.buffers.items()}
         else:
             buffers = {name: buffer.unsqueeze(0) for name, buffer in self._networks.named_buffers()}
-        return {name: cast(buffer, self.device, self.dtype) for name, buffer in buffers.items()}
+        return {
+            name: buffer.to(self.device, self.dtype if buffer.is_floating_point() else buffer.dtype)
+            for name, buffer in buffers.items()
+        }
 
     def select(self, members: int | Sequence[int] | Tensor) -> "Landscape":
         """Return the landscape of some members, by number or by a mask [member]; it shares everything else."""
@@ -217,12 +217,14 @@ class Landscape:
 
     def batches(self) -> Iterator[Batch]:
         """Yield the data, batch by batch, where the networks are and in the landscape's precision."""
-        for batch in self._batches:
-            inputs, targets = (
-                cast(part if len(part) == 1 else part[self._chosen.to(part.device)], self.device, self.dtype)
-                for part in (batch.inputs, batch.targets)
-            )
-            yield Batch(inputs, targets, batch.share)
+        yield from map(self._cast, self._batches)
+
+    def _cast(self, batch: Batch) -> Batch:
+        inputs, targets = (
+            part if len(part) == 1 else part[self._chosen.to(part.device)] for part in (batch.inputs, batch.targets)
+        )
+        samples = Samples(inputs, targets, own_inputs=True, own_targets=True).to(self.device, self.dtype)
+        return Batch(samples.inputs, samples.targets, batch.share)
 
     def _mean(self, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Mean over all samples of what is measured, as a mean over its samples, on each batch."""
@@ -266,7 +268,7 @@ class Landscape:
         Raises:
             SettingError: the inputs are no real numbers, such as words.
         """
-        if not all(batch.inputs.is_floating_point() for batch in self._batches):
+        if any(batch.inputs.dtype in INDICES for batch in self._batches):
             raise SettingError("derivatives by the inputs need inputs that are real numbers, and these are integers")
         _, vectors, buffers = self._prepare(points)
         found = [self._engine.input_derivatives(vectors, buffers, b.inputs, b.targets) for b in self.batches()]
@@ -319,25 +321,3 @@ class Landscape:
             for total, part in zip((losses, gradients, hessians), found, strict=True):
                 total.add_(part, alpha=batch.share)
         return losses, gradients, hessians
-
-
-def _written_out(objective: Objective | LossFunction) -> Objective | LossFunction:
-    """Return our own objective for PyTorch's functions and modules of the same loss.
-
-    Raises:
-        SettingError: something that is no loss, or no mean over samples.
-    """
-    if not callable(objective) and not hasattr(objective, "mean"):
-        raise SettingError(
-            f"{objective!r} is no objective: give CrossEntropy(), MeanSquaredError() or a function of outputs and "
-            "targets"
-        )
-    if getattr(objective, "reduction", "mean") != "mean":
-        raise SettingError(f'{objective} is no mean over samples, and batches cannot be joined: give reduction="mean"')
-    if isinstance(objective, nn.CrossEntropyLoss):
-        if objective.weight is not None:
-            raise SettingError("a mean weighted by class is no mean over samples, and batches cannot be joined")
-        return CrossEntropy() if objective.label_smoothing == 0 and objective.ignore_index == -100 else objective
-    if isinstance(objective, nn.MSELoss) or objective is functional.mse_loss:
-        return MeanSquaredError()
-    return CrossEntropy() if objective is functional.cross_entropy else objective

@@ -1,17 +1,15 @@
 """Data of any form as batches, and what batches must be so that the means over them can be joined."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from whydeep.errors import SettingError
-from whydeep.population import Samples
-from whydeep.population.objectives import check_class_numbers
-
-Data = Samples | tuple[Tensor, Tensor] | Iterable[Sequence[Tensor]]
+from whydeep.population.arguments import fit
+from whydeep.population.objectives import Loss, LossFunction, Objective, objective_of
+from whydeep.population.samples import Data, batches_of
 
 
 @dataclass(frozen=True)
@@ -23,63 +21,49 @@ class Batch:
     share: float
 
 
-def cast(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Move to a device, real numbers in a precision; integers stay integers."""
-    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+def read(
+    data: Data, loss: Loss, module: nn.Module, members: int, samples_at_once: int
+) -> tuple[list[Batch], Objective]:
+    """Cut all data into batches, whichever form they come in, and return the objective for them.
 
-
-def read(data: Data, samples_at_once: int, members: int) -> list[Batch]:
-    """Cut all data into batches, whichever form they come in."""
-    if samples_at_once < 1:
-        raise SettingError(f"samples_at_once must be 1 or more, not {samples_at_once}")
-    if isinstance(data, Samples):
-        data.check_members(members)
-        pairs = [
-            (
-                data.inputs if data.own_inputs else data.inputs.unsqueeze(0),
-                data.targets if data.own_targets else data.targets.unsqueeze(0),
-            )
-        ]
-    else:
-        pairs = [(inputs.unsqueeze(0), targets.unsqueeze(0)) for inputs, targets in _pairs(data)]
-    total = sum(targets.shape[1] for _, targets in pairs)
-    if total == 0:
-        raise SettingError("the data hold no samples: a loss needs at least one")
-    return [
-        Batch(inputs.detach(), targets.detach(), targets.shape[1] / total)
-        for pair in pairs
-        for inputs, targets in zip(*(part.split(samples_at_once, dim=1) for part in pair), strict=True)
-        if targets.shape[1]
-    ]
-
-
-def _pairs(data: Any) -> list[Sequence[Tensor]]:
-    def is_pair(value: Any) -> bool:
-        tensors = isinstance(value, tuple | list) and all(isinstance(part, Tensor) for part in value)
-        return tensors and len(value) == 2
-
-    pairs = [data] if is_pair(data) else list(data) if isinstance(data, Iterable) else [data]
-    if not all(is_pair(pair) and pair[0].shape[:1] == pair[1].shape[:1] for pair in pairs):
-        raise SettingError(
-            "data must be Samples, a pair of tensors (inputs, targets) with as many samples, or an iterable of such "
-            "pairs"
-        )
-    return pairs
-
-
-def with_class_numbers(batches: Sequence[Batch], classes: int | None) -> list[Batch]:
-    """Make numbers of classes, of so many if that is known, 64 bit integers; targets that are probabilities stay.
+    Args:
+        data, loss: what a landscape is given.
+        module: the architecture.
+        members: how many networks.
+        samples_at_once: the largest batch.
 
     Raises:
-        SettingError: there is no such class.
+        SettingError: data or a loss that do not fit the module or each other.
     """
-    checked = []
-    for batch in batches:
-        if not batch.targets.is_floating_point():
-            batch = replace(batch, targets=batch.targets.long())
-            check_class_numbers(batch.targets, classes)
-        checked.append(batch)
-    return checked
+    if samples_at_once < 1:
+        raise SettingError(f"samples_at_once must be 1 or more, not {samples_at_once}")
+    objective, fitted = objective_of(loss), []
+    for samples in batches_of(data):
+        samples.check_members(members)
+        samples, needed = fit(module, samples, objective)
+        fitted.append(samples)
+        objective = needed if isinstance(needed, LossFunction) else objective
+    total = sum(map(len, fitted))
+    batches = [
+        Batch(inputs.detach(), targets.detach(), targets.shape[1] / total)
+        for samples in fitted
+        for inputs, targets in zip(
+            (samples.inputs if samples.own_inputs else samples.inputs.unsqueeze(0)).split(samples_at_once, dim=1),
+            (samples.targets if samples.own_targets else samples.targets.unsqueeze(0)).split(samples_at_once, dim=1),
+            strict=True,
+        )
+    ]
+    return batches, objective
+
+
+def mixed(batches: Sequence[Batch]) -> Batch:
+    """One batch, as large as the largest, of samples from all over the data; the first one where shapes differ."""
+    if len({(batch.inputs.shape[2:], batch.targets.shape[2:]) for batch in batches}) > 1:
+        return batches[0]
+    parts = [(batch.inputs[:, :: len(batches)], batch.targets[:, :: len(batches)]) for batch in batches]
+    inputs, targets = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    step = -(-targets.shape[1] // max(batch.targets.shape[1] for batch in batches))
+    return Batch(inputs[:, ::step], targets[:, ::step], share=1)
 
 
 def check_mean(losses: Callable[[Tensor, Tensor], Tensor], batch: Batch, module: nn.Module) -> None:

@@ -44,6 +44,17 @@ def call(module: nn.Module, parameters: Named, buffers: Named, inputs: Tensor) -
     return functional_call(module, (parameters, buffers), (inputs,)), buffers
 
 
+def is_altered(module: nn.Module) -> bool:
+    """Say whether a module computes something else than its class does: it has hooks, or a `forward` of its own."""
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    return any(hooks) or "forward" in vars(module)
+
+
 @contextmanager
 def vectorised(module: nn.Module, what: str) -> Iterator[None]:
     """Turn errors of `torch.func.vmap` into a `SettingError` of one line.

@@ -9,6 +9,7 @@ from torch import nn
 
 from whydeep.errors import SettingError, near_names
 from whydeep.networks.activations import ACTIVATIONS
+from whydeep.networks.functional import is_altered
 
 
 class MLP(nn.Sequential):
@@ -77,23 +78,25 @@ def recognise(module: nn.Module) -> Architecture | None:
     """Recognise a stack of linear layers with one kind of activation between them; else None.
 
     Recognised are `nn.Sequential` (and `MLP`) of ``[Flatten] Linear act Linear act ... Linear`` with biases, with equal
-    modules between them, and with nothing else: no hooks, no shared or further parameters. Who computes them must
+    modules between them, and with nothing else: no hooks, no `forward` put in place of
+    a class's, no shared or further parameters. Who computes them must
     know what the modules between do.
     """
     if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         return None
     children = list(module.named_children())
-    flattens = bool(children) and type(children[0][1]) is nn.Flatten and children[0][1].start_dim == 1
+    first = children[0][1] if children else None
+    flattens = type(first) is nn.Flatten and (first.start_dim, first.end_dim) == (1, -1)
     if flattens:
         children = children[1:]
     names = tuple(name for name, _ in children[0::2])
     linear = [child for _, child in children[0::2] if type(child) is nn.Linear and child.bias is not None]
     between = [child for _, child in children[1::2]] or [nn.Identity()]
-    if len(linear) != len(names) or len(children) % 2 == 0 or len({repr(child) for child in between}) > 1:
+    kinds = {(type(child), repr(child)) for child in between}
+    if len(linear) != len(names) or len(children) % 2 == 0 or len(kinds) > 1:
         return None
     expected = [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
-    hooked = any(one._forward_hooks or one._forward_pre_hooks or one._backward_hooks for one in module.modules())
-    if hooked or [name for name, _ in module.named_parameters()] != expected:
+    if any(map(is_altered, module.modules())) or [name for name, _ in module.named_parameters()] != expected:
         return None
     widths = (linear[0].in_features, *(layer.out_features for layer in linear))
     return Architecture(names, widths, between[0], flattens)

@@ -9,11 +9,10 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
 from whydeep.errors import SettingError, near_names
-from whydeep.networks import recognise
 from whydeep.population.batches import Batch
 from whydeep.population.feed import Feed
 from whydeep.population.modules import OneByOne, Vmapped
-from whydeep.population.objectives import CrossEntropy, Objective, check_class_numbers
+from whydeep.population.objectives import LossFunction, Objective, WrittenOut
 from whydeep.population.population import Population
 from whydeep.population.samples import Samples
 from whydeep.population.stacked import Stacked, covers
@@ -21,6 +20,9 @@ from whydeep.population.streams import Stream
 
 EngineName = Literal["auto", "stacked", "vmap", "one-by-one"]
 ENGINES = ("auto", "stacked", "vmap", "one-by-one")
+
+SAMPLES_TRIED = 100
+"""So many samples show whether a loss is a mean over them."""
 
 
 class Engine(Protocol):
@@ -39,18 +41,10 @@ class Engine(Protocol):
         ...
 
 
-def check_classes(objective: Objective, samples: Samples, population: Population) -> None:
-    """Raise `SettingError` unless targets of cross entropy are numbers of classes that the network has."""
-    if not isinstance(objective, CrossEntropy) or samples.targets.is_floating_point():
-        return
-    found = recognise(population.template)
-    check_class_numbers(samples.targets, found.widths[-1] if found else None)
-
-
-def choose_engine(module: nn.Module, device: torch.device) -> EngineName:
+def choose_engine(module: nn.Module, device: torch.device, *, written_out: bool = True) -> EngineName:
     """Say which engine "auto" is: a fixed rule, by the kind of module and the device.
 
-    - "stacked" for fully connected networks that it covers;
+    - "stacked" for fully connected networks that it covers, where the backward pass of the loss is written out too;
     - "one-by-one" for modules with recurrent layers, which `vmap` does not evaluate, or with dropout, which it refuses;
     - on a CPU "one-by-one" for modules with convolutions or `nn.MultiheadAttention`: `vmap` makes of several members'
       convolutions one with groups, which is slow there, and takes attention member by member anyway;
@@ -67,7 +61,7 @@ def choose_engine(module: nn.Module, device: torch.device) -> EngineName:
 
     A single member takes "one-by-one" 1/3 to 1 times as long, whatever the module.
     """
-    if covers(module):
+    if written_out and covers(module):
         return "stacked"
     parts = list(module.modules())
     if any(isinstance(part, nn.RNNBase) or (isinstance(part, _DropoutNd) and part.p > 0) for part in parts):
@@ -90,7 +84,7 @@ def make_engine(
     """Make the engine asked for; "auto" is what `choose_engine` says.
 
     Args:
-        samples: on the population's device.
+        objective, samples: from `arguments.read_arguments`.
         gradients: [member, row] buffer that the engine writes to.
         slots: samples of a batch, padding included.
         fixed: whether the batch is the same at every step.
@@ -99,18 +93,37 @@ def make_engine(
     Raises:
         SettingError: an unknown name, or an architecture that "stacked" does not cover.
     """
-    check_classes(objective, samples, population)
     if name not in ENGINES:
         raise SettingError(f"no engine is called {name!r}: {near_names(name, ENGINES)}")
     if name == "auto":
-        name = choose_engine(population.template, population.device)
-    if name == "one-by-one":
-        return OneByOne(population, objective, samples, gradients, streams)
-    if name == "vmap":
-        return Vmapped(population, objective, samples, gradients)
-    if not covers(population.template):
-        raise SettingError(
-            f"the stacked engine takes nn.Sequential of Linear layers with one kind of activation between "
-            f'them, not this {type(population.template).__name__}: give engine="vmap"'
-        )
-    return Stacked(population, objective, Feed(samples, objective, slots, fixed=fixed), gradients)
+        written_out = isinstance(objective, WrittenOut)
+        name = choose_engine(population.template, population.device, written_out=written_out)
+    if name == "stacked":
+        if not isinstance(objective, WrittenOut) or not covers(population.template):
+            raise _not_stacked(population.template, objective)
+        return Stacked(population, objective, Feed(samples, objective, slots, fixed=fixed), gradients)
+    engine: Engine = (
+        OneByOne(population, objective, samples, gradients, streams)
+        if name == "one-by-one"
+        else Vmapped(population, objective, samples, gradients)
+    )
+    if isinstance(objective, LossFunction):
+        _check_mean(engine, samples, objective)
+    return engine
+
+
+def _not_stacked(module: nn.Module, objective: Objective) -> SettingError:
+    given = objective.name if covers(module) else type(module).__name__
+    return SettingError(
+        "the stacked engine takes nn.Sequential of Linear layers with one kind of activation between them, and cross "
+        f'entropy of class numbers or mean squared error, not this {given}: give engine="vmap"'
+    )
+
+
+def _check_mean(engine: Engine, samples: Samples, objective: LossFunction) -> None:
+    """Raise `SettingError` unless the loss is a mean over samples: tried on some from all over the data."""
+    count, device = min(len(samples), SAMPLES_TRIED), samples.inputs.device
+    indices = torch.arange(count, device=device) * len(samples) // count
+    weights = torch.full((count,), 1 / count, device=device)
+    _, outputs, targets = next(engine.outputs(Batch(indices.unsqueeze(0), weights, count)))
+    objective.check_mean(outputs.movedim(-1, 1)[0], targets[0])

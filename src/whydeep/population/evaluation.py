@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from whydeep.errors import SettingError
-from whydeep.population.arguments import check_arguments
+from whydeep.networks import recognise
+from whydeep.population.arguments import fit_inputs, read_arguments
 from whydeep.population.batches import Batch
 from whydeep.population.engines import EngineName, make_engine
 from whydeep.population.layout import sample_slots
-from whydeep.population.objectives import CrossEntropy, MeanSquaredError, Objective
+from whydeep.population.objectives import CrossEntropy, Loss, MeanSquaredError
 from whydeep.population.population import Population
-from whydeep.population.samples import Samples
+from whydeep.population.samples import Data, Samples
 
 CHUNK = 1000
 """Samples that go through the networks together."""
@@ -33,35 +34,33 @@ class Evaluator:
 
     Args:
         population: is evaluated as it is at each call, and is not changed.
-        samples: shared by all members, or one set each.
-        objective: the loss.
+        samples: shared by all members, or one set each, in any form that `Training` takes.
+        objective: any loss that `Training` takes. Accuracy is told for cross entropy of class numbers.
         chunk: samples that go through the networks together, rounded up to a multiple of 32.
         engine: see `Training`.
 
     Raises:
-        SettingError: arguments that do not fit together, or of another kind, such as a loss of `torch`.
+        SettingError: arguments that do not fit together, or of another kind.
     """
 
     def __init__(
         self,
         population: Population,
-        samples: Samples,
-        objective: Objective,
+        samples: Data,
+        objective: Loss,
         *,
         chunk: int = CHUNK,
         engine: EngineName = "auto",
     ):
-        check_arguments(population, samples, objective)
-        samples.check_members(len(population))
         if chunk < 1:
             raise SettingError(f"chunk must be 1 sample or more, not {chunk}")
-        self.population, self.objective = population, objective
-        samples = samples.to(population.device, population.dtype)
-        slots = sample_slots(min(chunk, len(samples)))
+        read, self.objective = read_arguments(population, samples, objective)
+        self.population = population
+        slots = sample_slots(min(chunk, len(read)))
         self.engine = make_engine(
-            engine, population, objective, samples, torch.empty_like(population.flat), slots=slots
+            engine, population, self.objective, read, torch.empty_like(population.flat), slots=slots
         )
-        self.batches = _chunks(len(samples), slots, population.device, population.dtype)
+        self.batches = _chunks(len(read), slots, population.device, population.dtype)
 
     @torch.no_grad()
     def __call__(self) -> Evaluation:
@@ -69,10 +68,10 @@ class Evaluator:
         members, device = len(self.population), self.population.device
         losses = torch.zeros(members, dtype=torch.float64, device=device)
         right = torch.zeros(members, dtype=torch.float64, device=device)
-        classify = isinstance(self.objective, CrossEntropy)
+        classify = isinstance(self.objective, CrossEntropy)  # of class numbers, see `arguments.fit`
         for batch in self.batches:
             for block, outputs, targets in self.engine.outputs(batch):
-                columns = outputs.shape[2]
+                columns = outputs.shape[-1]
                 weights = batch.weights[:columns]
                 if classify:
                     right[block] += ((outputs.argmax(1) == targets[:, 0]) * (weights > 0)).sum(1)
@@ -95,9 +94,19 @@ def _chunks(samples: int, slots: int, device: torch.device, dtype: torch.dtype) 
     return batches
 
 
-def predictions(population: Population, inputs: Tensor, *, engine: EngineName = "auto") -> Tensor:
-    """Outputs of every member on the same inputs [sample, *feature]: [member, sample, output]."""
-    samples = Samples(inputs, inputs.new_zeros(len(inputs), 1)).to(population.device, population.dtype)
+def predictions(population: Population, inputs: Tensor | Data, *, engine: EngineName = "auto") -> Tensor:
+    """Outputs of every member on the same inputs [sample, *feature]: [member, sample, output].
+
+    Of data in any form that `Training` takes, the inputs alone are used.
+    """
+    if not isinstance(inputs, Tensor):
+        samples = Samples.of(inputs)
+        samples.check_members(len(population))
+    else:
+        samples = Samples(inputs, inputs)
+    targets = samples.targets.new_zeros(len(samples), 1, dtype=population.dtype)
+    samples = fit_inputs(Samples(samples.inputs, targets, samples.own_inputs), recognise(population.template))
+    samples = samples.to(population.device, population.dtype)
     slots = sample_slots(len(samples))
     whole = make_engine(
         engine,
@@ -110,5 +119,5 @@ def predictions(population: Population, inputs: Tensor, *, engine: EngineName = 
     )
     (batch,) = _chunks(len(samples), slots, population.device, population.dtype)
     with torch.no_grad():
-        blocks = [outputs[:, :, : len(samples)].transpose(1, 2).clone() for _, outputs, _ in whole.outputs(batch)]
+        blocks = [outputs.movedim(-1, 1)[:, : len(samples)].clone() for _, outputs, _ in whole.outputs(batch)]
     return torch.cat(blocks)

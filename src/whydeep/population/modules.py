@@ -75,7 +75,7 @@ class Vmapped(ModuleEngine):
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield, block by block, the members, their outputs [member, feature, sample], and targets alike."""
+        """Yield, block by block, the members, their outputs [member, ..., sample], and rows of targets."""
         self.template.eval()
         inputs, targets = self.fetch(batch)
         size = max(1, SAMPLES_AT_ONCE // batch.count)
@@ -85,7 +85,7 @@ class Vmapped(ModuleEngine):
             parameters, buffers = ({name: tensor[block] for name, tensor in one.items()} for one in named)
             with vectorised(self.template, "members"):
                 outputs, _ = vmap(self.call)(parameters, buffers, inputs[block])
-            yield block, outputs.transpose(1, 2), self.objective.target_rows(targets[block])
+            yield block, outputs.movedim(1, -1), self.objective.target_rows(targets[block])
 
 
 class OneByOne(ModuleEngine):
@@ -132,7 +132,7 @@ class OneByOne(ModuleEngine):
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield each member, its outputs [1, feature, sample], and targets alike."""
+        """Yield each member, its outputs [1, ..., sample], and rows of targets."""
         self.template.eval()
         inputs, targets = self.fetch(batch)
         for index in range(len(self.population)):
@@ -140,7 +140,7 @@ class OneByOne(ModuleEngine):
             buffers = {name: tensor[index] for name, tensor in self.population.buffers.items()}
             outputs, _ = self.call(parameters, buffers, inputs[index].clone())
             member = slice(index, index + 1)
-            yield member, outputs.t().unsqueeze(0), self.objective.target_rows(targets[member])
+            yield member, outputs.unsqueeze(0).movedim(1, -1), self.objective.target_rows(targets[member])
 
 
 def _pick(tensor: Tensor, indices: Tensor, own: bool, members: int) -> Tensor:

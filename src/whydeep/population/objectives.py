@@ -1,44 +1,22 @@
-"""What a member minimises, with the gradient at its outputs written out.
+"""What a member minimises: a mean over samples.
+
+Two losses have their gradient at the outputs written out, `CrossEntropy` and `MeanSquaredError`; any other function of
+outputs and targets is a `LossFunction`, and differentiated automatically.
 
 Outputs and targets of a whole population come *features first*, [member, feature, sample]: a narrow layer
 then works on long contiguous rows. Every sample has a weight; the weights of a batch sum to one, and padded
 samples weigh nothing. A member's loss is the weighted mean over its samples; nothing mixes members.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from whydeep.errors import SettingError
-
-
-class Objective(Protocol):
-    """A loss, for a population (features first) and for one member (samples first)."""
-
-    name: str
-    unit: str
-
-    def target_rows(self, targets: Tensor) -> Tensor:
-        """Arrange targets [..., sample, (feature)] as rows [..., feature, sample]."""
-        ...
-
-    def losses(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Loss of every member [member]; `outputs` may be overwritten."""
-        ...
-
-    def losses_and_deltas(self, outputs: Tensor, targets: Tensor, weights: Tensor, deltas: Tensor) -> Tensor:
-        """Loss of every member [member]; writes its gradient at the outputs to `deltas`."""
-        ...
-
-    def output_hessians(self, outputs: Tensor, weights: Tensor) -> Tensor:
-        """Second derivatives of the loss by the outputs: [member, feature, feature, sample]."""
-        ...
-
-    def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of one member over samples that weigh the same, samples first: a scalar."""
-        ...
+from whydeep.networks.functional import is_altered
 
 
 class CrossEntropy:
@@ -131,3 +109,108 @@ class MeanSquaredError:
                 "squared error"
             )
         return functional.mse_loss(outputs, targets)
+
+
+class LossFunction:
+    """Any function of outputs and targets that returns a mean over samples; its derivatives come from autograd.
+
+    Args:
+        function: from outputs and targets of one member, samples first, to a scalar.
+        name: for messages.
+        ignored: class whose samples the function leaves out; data must not have it.
+    """
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], name: str, ignored: int | None = None):
+        self.function, self.name, self.ignored = function, name, ignored
+
+    def target_rows(self, targets: Tensor) -> Tensor:
+        """Leave targets as they are: the function takes each member's samples first."""
+        return targets
+
+    def losses(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Loss of every member [member], of outputs [member, ..., sample] and targets [member, sample, ...].
+
+        All samples weigh the same: the general engines know no padding.
+        """
+        members = zip(outputs.movedim(-1, 1), targets, strict=True)
+        return torch.stack([self.mean(*member) for member in members]) * weights.sum()
+
+    def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of one member, samples first.
+
+        Raises:
+            SettingError: the function returns more than one number.
+        """
+        value = self.function(outputs, targets)
+        if value.ndim:
+            raise SettingError(
+                f"the loss must be one number, a mean over samples, and has shape {tuple(value.shape)}: reduce it"
+            )
+        return value
+
+    def check_mean(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise `SettingError` unless the loss of some samples is the mean of those of two parts."""
+        samples = len(outputs)
+        cut = -(-samples // 3)
+        if cut == samples:
+            return
+        first, second = self.mean(outputs[:cut], targets[:cut]), self.mean(outputs[cut:], targets[cut:])
+        parts = (cut * first + (samples - cut) * second) / samples
+        if not torch.allclose(self.mean(outputs, targets), parts, rtol=1e-4, atol=1e-12, equal_nan=True):
+            raise SettingError(
+                f"{self.name} of a batch is not the mean of the losses of its parts, so that batches cannot be joined: "
+                "give a loss that is a mean over samples"
+            )
+
+
+WrittenOut = CrossEntropy | MeanSquaredError
+"""Losses whose derivatives by the outputs are written out."""
+
+Objective = WrittenOut | LossFunction
+
+Loss = Objective | nn.Module | Callable[[Tensor, Tensor], Tensor]
+"""What is accepted as a loss, see `objective_of`."""
+
+
+def objective_of(loss: Loss) -> Objective:
+    """Return the objective of a loss of ours, of PyTorch, or of any function ``loss(outputs, targets)``.
+
+    `torch.nn.functional.cross_entropy` and `mse_loss`, and `nn.CrossEntropyLoss()` and `nn.MSELoss()` with default
+    options, become `CrossEntropy` and `MeanSquaredError`. All else is a `LossFunction`: losses with options, functions,
+    and objects with a method ``mean(outputs, targets)``, also those of a class that inherits from one of ours.
+
+    Raises:
+        SettingError: something that is no loss, or a loss of PyTorch that is no mean over samples.
+    """
+    if isinstance(loss, type) or not (callable(loss) or hasattr(loss, "mean")):
+        given = f"the class {loss.__name__}" if isinstance(loss, type) else repr(loss)
+        raise SettingError(
+            "objective must be such as CrossEntropy() or MeanSquaredError(), or a function of outputs and targets that "
+            f"is a mean over samples, not {given}"
+        )
+    if isinstance(loss, Objective) and type(loss) in (CrossEntropy, MeanSquaredError, LossFunction):
+        return loss
+    if isinstance(loss, nn.Module):
+        return _of_module(loss)
+    if loss is functional.cross_entropy:
+        return CrossEntropy()
+    if loss is functional.mse_loss:
+        return MeanSquaredError()
+    mean: Any = loss if callable(loss) else loss.mean
+    return LossFunction(mean, getattr(loss, "__name__", type(loss).__name__))
+
+
+def _of_module(loss: nn.Module) -> Objective:
+    if getattr(loss, "reduction", "mean") in ("sum", "none"):
+        raise SettingError(f'{loss} is no mean over samples, and batches cannot be joined: give reduction="mean"')
+    plain = not is_altered(loss)
+    if plain and type(loss) is nn.MSELoss:
+        return MeanSquaredError()
+    if not isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss):
+        return LossFunction(loss, type(loss).__name__)
+    if loss.weight is not None:
+        raise SettingError("a mean weighted by class is no mean over samples, and batches cannot be joined")
+    default = (getattr(loss, "label_smoothing", 0), loss.ignore_index) == (0, -100)
+    if plain and default and type(loss) is nn.CrossEntropyLoss:
+        return CrossEntropy()
+    return LossFunction(loss, type(loss).__name__, ignored=loss.ignore_index)

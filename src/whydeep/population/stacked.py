@@ -14,13 +14,12 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from whydeep.errors import SettingError
 from whydeep.networks import recognise
 from whydeep.networks.activations import in_place
 from whydeep.population.batches import Batch
 from whydeep.population.feed import Feed
 from whydeep.population.layers import FixedFirst, Layer, Linear, Narrow, NarrowFirst, Signals, Wide
-from whydeep.population.objectives import Objective
+from whydeep.population.objectives import WrittenOut
 from whydeep.population.population import Population
 from whydeep.population.samples import Samples
 
@@ -36,7 +35,7 @@ Their products take so long that calling them one by one costs nothing, and that
 
 
 def covers(module: nn.Module) -> bool:
-    """Say whether the fast path can compute a module."""
+    """Say whether the fast path can compute a module, for inputs [sample, feature]."""
     architecture = recognise(module)
     return architecture is not None and in_place(architecture.activation) is not None
 
@@ -73,7 +72,7 @@ class Stacked:
         gradients: [member, row], written by `losses_and_gradients`.
     """
 
-    def __init__(self, population: Population, objective: Objective, feed: Feed, gradients: Tensor):
+    def __init__(self, population: Population, objective: WrittenOut, feed: Feed, gradients: Tensor):
         architecture = recognise(population.template)
         assert architecture is not None
         activation = in_place(architecture.activation)
@@ -81,8 +80,6 @@ class Stacked:
         self.objective, self.feed = objective, feed
         self.activate, self.activate_backward = activation.forward, activation.backward
         widths, slots, self._members = architecture.widths, feed.slots, len(population)
-        if feed.features != widths[0]:
-            raise SettingError(f"inputs have {feed.features} features, the network takes {widths[0]}")
         on_cpu = population.device.type == "cpu"
         self._block_size = self._members
         if on_cpu:

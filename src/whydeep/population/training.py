@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from whydeep.errors import SettingError
-from whydeep.population.arguments import check_arguments, require
+from whydeep.population.arguments import fit, read_arguments, require
 from whydeep.population.batches import FullBatch, MiniBatches
 from whydeep.population.denormals import flushed_denormals
-from whydeep.population.engines import EngineName, check_classes, make_engine
+from whydeep.population.engines import EngineName, make_engine
 from whydeep.population.layout import sample_slots
 from whydeep.population.modules import OneByOne
-from whydeep.population.objectives import Objective
+from whydeep.population.objectives import Loss
 from whydeep.population.optimizers import Optimizer
 from whydeep.population.population import Population
-from whydeep.population.samples import Samples
+from whydeep.population.samples import Data
 from whydeep.population.streams import Stream, member_streams
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ class Training:
 
     Args:
         population: is trained in place.
-        samples: what it learns from, on any device.
-        objective: what every member minimises.
+        samples: what it learns from, on any device: `Samples`, a pair (inputs, targets) of tensors, or an iterable of
+            such pairs, as a `DataLoader` is; it is read once and kept (see `Samples.of`).
+        objective: what every member minimises: `CrossEntropy()`, `MeanSquaredError()`, a loss of `torch`, or any
+            function ``loss(outputs, targets)`` that is a mean over samples (see `objective_of`).
         optimizer: how: `Adam`, `AdamW` or `SGD`, with their schedule and clipping.
         batch_size: samples of a step; without it every step sees all of them.
         orders: one stream per member, for the order of the samples and for modules that draw random numbers, such as
@@ -54,48 +56,46 @@ class Training:
 
     Raises:
         SettingError: numbers of members, samples or features that do not fit together, or an argument of another kind,
-            such as a loss or an optimizer of `torch`.
+            such as an optimizer of `torch`.
     """
 
     def __init__(
         self,
         population: Population,
-        samples: Samples,
+        samples: Data,
         *,
-        objective: Objective,
+        objective: Loss,
         optimizer: Optimizer,
         batch_size: int | None = None,
         orders: Sequence[Stream] | None = None,
         engine: EngineName = "auto",
         seeds: Iterable[int] | None = None,
     ):
-        check_arguments(population, samples, objective)
         accepted = "such as Adam(learning_rate) or SGD(learning_rate)"
         fits = hasattr(optimizer, "start") and not isinstance(optimizer, type)
         require(fits, "optimizer", optimizer, accepted)
+        self.samples, self.objective = read_arguments(population, samples, objective)
+        self.population = population
         members, device, dtype = len(population), population.device, population.dtype
-        samples.check_members(members)
-        self.population, self.objective = population, objective
-        self.samples = samples.to(device, dtype)
         streams = _order_streams(population, orders, seeds)
         self.batches: FullBatch | MiniBatches
         if batch_size is None:
-            self.batches = FullBatch(len(samples), members, device, dtype)
+            self.batches = FullBatch(len(self.samples), members, device, dtype)
         elif streams is None:
             raise SettingError(
                 f"batches need an order of the samples: give seeds, such as range({members}), or orders, one stream "
                 f"for each of {members} members"
             )
         else:
-            self.batches = MiniBatches(len(samples), batch_size, streams, device, dtype)
+            self.batches = MiniBatches(len(self.samples), batch_size, streams, device, dtype)
         self.gradients = torch.zeros_like(population.flat)
         self.engine = make_engine(
             engine,
             population,
-            objective,
+            self.objective,
             self.samples,
             self.gradients,
-            slots=sample_slots(batch_size or len(samples)),
+            slots=sample_slots(batch_size or len(self.samples)),
             fixed=batch_size is None,
             streams=streams,
         )
@@ -126,15 +126,15 @@ class Training:
         Raises:
             SettingError: another shape, or class numbers instead of values.
         """
-        before = self.samples.targets
-        if targets.shape != before.shape or targets.is_floating_point() != before.is_floating_point():
+        before, samples = self.samples.targets, self.samples
+        if targets.shape == before.shape:
+            samples, _ = fit(self.population.template, replace(samples, targets=targets), self.objective)
+        if targets.shape != before.shape or samples.targets.is_floating_point() != before.is_floating_point():
             raise SettingError(
                 f"targets must be like those before, {before.dtype} of shape {tuple(before.shape)}, not "
                 f"{targets.dtype} of shape {tuple(targets.shape)}"
             )
-        samples = replace(self.samples, targets=targets).to(self.population.device, self.population.dtype)
-        check_classes(self.objective, samples, self.population)
-        self.samples = samples
+        self.samples = samples.to(self.population.device, self.population.dtype)
         self.engine.relabel(self.samples)
 
     def run(self, steps: int, recorders: "Sequence[Recorder]" = ()) -> None:
