@@ -77,7 +77,7 @@ def convolution():
 
 def parametrised():
     net = stack()
-    nn.utils.parametrizations.weight_norm(net[0])
+    nn.utils.parametrize.register_parametrization(net[0], "weight", nn.Softsign())
     return net
 
 
@@ -88,7 +88,7 @@ MODULES = {
     "convolution": convolution,
     "subclass of Linear": lambda: stack(first=Steeper),
     "forward replaced": replaced_stack,
-    "weight norm": parametrised,
+    "parametrised": parametrised,
 }
 NAMES = {  # loss -> what it is in plain torch
     "CrossEntropy": (CrossEntropy(), functional.cross_entropy),

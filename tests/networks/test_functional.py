@@ -1,11 +1,13 @@
 """Modules as functions of named parameters and buffers."""
 
+from types import MethodType
+
 import pytest
 import torch
 from torch import nn
 
 from whydeep.errors import SettingError
-from whydeep.networks.functional import call, named_views, vectorised
+from whydeep.networks.functional import call, copied, named_views, vectorised
 
 
 @pytest.mark.parametrize("leading", [(), (4,), (4, 2)])
@@ -44,3 +46,38 @@ def test_what_cannot_be_vectorised_is_said_in_one_line():
     line = r"Linear cannot be computed for all members at once \(why\): give engine="
     with pytest.raises(SettingError, match=line), vectorised(nn.Linear(1, 1), "members"):
         raise RuntimeError("\nwhy\nand a trace")
+
+
+def with_closure(net):
+    before = net.forward
+    net.forward = lambda inputs: 2 * before(inputs)
+
+
+def with_default(net):
+    net.forward = lambda inputs, layer=net[0]: layer(inputs)
+
+
+def with_method(net):
+    before = net.forward
+    net.forward = MethodType(lambda self, inputs: before(inputs), net)
+
+
+@pytest.mark.parametrize("alter", [with_closure, with_default, with_method])
+def test_a_copy_that_would_compute_with_another_modules_parameters_is_refused(alter):
+    net = nn.Sequential(nn.Linear(2, 2))
+    alter(net)
+    with pytest.raises(
+        SettingError, match="put in place of that of Sequential refers to a module, .*: write a subclass"
+    ):
+        copied(net)
+
+
+def test_copies_with_a_forward_of_their_own_compute_with_their_own_parameters():
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    net.forward = MethodType(lambda self, inputs: 3 * self[0](inputs), net)
+    net[1].forward = torch.sin
+    copy = copied(net)
+    with torch.no_grad():
+        copy[0].weight.zero_()
+        copy[0].bias.fill_(1)
+    assert copy(torch.ones(1, 2)).tolist() == [[3, 3]]

@@ -12,6 +12,7 @@ from whydeep.errors import SettingError
 from whydeep.landscape.closed_form import ClosedForm
 from whydeep.landscape.engines import Engine, EngineName, make_engine
 from whydeep.landscape.reading import Batch, check_mean, mixed, read
+from whydeep.networks.functional import copied
 from whydeep.networks.rounding import rounded
 from whydeep.population import Population
 from whydeep.population.layout import Layout
@@ -74,7 +75,7 @@ class Landscape:
     ):
         self._networks = networks
         template = networks.template if isinstance(networks, Population) else networks
-        self._template = copy.deepcopy(template).to(dtype).eval()
+        self._template = copied(template).to(dtype).eval()
         self._layout = Layout.of(self._template.named_parameters())
         if parameters is None:
             parameters = [name for name, parameter in template.named_parameters() if parameter.requires_grad]

@@ -1,9 +1,13 @@
 """A module as a function of its parameters and buffers, which are given by name."""
 
+import copy
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import accumulate
 from math import prod
+from types import FunctionType
+from typing import Any
 
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -42,6 +46,34 @@ def call(module: nn.Module, parameters: Named, buffers: Named, inputs: Tensor) -
     """
     buffers = {name: buffer.clone() for name, buffer in buffers.items()}
     return functional_call(module, (parameters, buffers), (inputs,)), buffers
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """Copy a module with everything in it.
+
+    Raises:
+        SettingError: a `forward` that was put in place of a class's refers to another module, or to what the module had
+            before. The copy would compute with the parameters of that one, and have no gradient by its own.
+    """
+    for part in module.modules():
+        forward = vars(part).get("forward")
+        function = getattr(forward, "__func__", forward)
+        if isinstance(function, FunctionType) and any(map(_is_of_a_module, _variables(function))):
+            raise SettingError(
+                f"the forward that was put in place of that of {type(part).__name__} refers to a module, which a copy "
+                "would share: write a subclass with this forward instead"
+            )
+    return copy.deepcopy(module)
+
+
+def _variables(function: FunctionType) -> list[Any]:
+    """What a function finds outside of itself: variables around it, global ones, and defaults."""
+    outside = inspect.getclosurevars(function)
+    return [*outside.nonlocals.values(), *outside.globals.values(), *(function.__defaults__ or ())]
+
+
+def _is_of_a_module(value: Any) -> bool:
+    return isinstance(getattr(value, "__self__", value), nn.Module)
 
 
 def is_altered(module: nn.Module) -> bool:

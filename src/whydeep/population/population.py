@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from whydeep import notebook
 from whydeep.errors import SettingError
+from whydeep.networks.functional import copied
 from whydeep.population.layout import Layout
 from whydeep.population.streams import Stream, member_streams
 
@@ -50,7 +51,7 @@ class Population:
                 f"all parameters of a module must have one type, and these have {sorted(map(str, dtypes))}"
             )
         self.layout = Layout.of(first.items())
-        self.template = copy.deepcopy(modules[0]).to(device)
+        self.template = copied(modules[0]).to(device)
         self.seeds: tuple[int, ...] | None = None
         self.flat = torch.zeros(len(modules), self.layout.row, dtype=dtypes.pop(), device=device)
         self.parameters = self.layout.views(self.flat)
