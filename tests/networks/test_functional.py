@@ -66,9 +66,7 @@ def with_method(net):
 def test_a_copy_that_would_compute_with_another_modules_parameters_is_refused(alter):
     net = nn.Sequential(nn.Linear(2, 2))
     alter(net)
-    with pytest.raises(
-        SettingError, match="put in place of that of Sequential refers to a module, .*: write a subclass"
-    ):
+    with pytest.raises(SettingError, match="put in place of that of Sequential refers to a module"):
         copied(net)
 
 

@@ -5,10 +5,10 @@ layout       where each parameter lies in that buffer
 streams      Stream: random numbers that depend on their purpose and on nothing else
 samples      Samples: inputs and targets, shared or one set per member
 batches      full batches, and mini batches in each member's own order
-objectives   CrossEntropy, MeanSquaredError
+objectives   CrossEntropy, MeanSquaredError, LossFunction
 optimizers   Adam, AdamW, SGD: a learning rate per member, fused updates, clipping
 schedules    Constant, Step, Cosine, WarmUp: how the learning rates change; `hyperparameters` checks numbers
-arguments    what Training and Evaluator accept
+arguments    what Training, Evaluator and landscapes accept as data and as a loss
 engines      how losses and gradients are computed:
   stacked      fully connected networks, written out (fast); its inputs come from `feed`
   modules      any nn.Module: vectorised over members, or one by one
