@@ -7,11 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+from whydeep.variables import UNLIMITED, Limits
+
 LEVEL = 0.95
-SHARE = (0.0, 1.0)
-"""Limits of a share, such as an accuracy."""
-CORRELATION = (-1.0, 1.0)
-"""Limits of a correlation."""
 
 EDGES = ((np.max, -np.inf), (np.min, np.inf))
 
@@ -66,7 +64,7 @@ def mean_interval(
     *,
     log: bool = False,
     level: float = LEVEL,
-    limits: tuple[float, float] = (-math.inf, math.inf),
+    limits: Limits = UNLIMITED,
 ) -> Interval:
     """Mean over seeds with its Student t interval (Student 1908).
 
@@ -95,7 +93,7 @@ def interval_band(
     *,
     log: bool = False,
     level: float = LEVEL,
-    limits: tuple[float, float] = (-math.inf, math.inf),
+    limits: Limits = UNLIMITED,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Low end, estimate and high end of `mean_interval` for every column of values [seed, point]."""
     given = np.asarray(values, dtype=float)
