@@ -1,4 +1,4 @@
-"""A user's own claims: what a file may say, and what it is told when it is wrong."""
+"""A user's claims: what a file may say, and what it is told when it is wrong."""
 
 from math import inf
 
@@ -89,7 +89,7 @@ def test_a_file_of_two_claims(tmp_path):
     assert found.interval == mean_interval(RESULTS.loss.sel(network="deep", epoch=10), log=True)
     assert found.part == ""
     (test,) = yours.tests
-    assert (test.statistic, test.low, test.high, test.log) == ("difference of the accuracies", 0, inf, False)
+    assert (test.statistic, test.low, test.high, test.log) == ("difference of the accuracies", 0, inf, None)
     assert (yours.source, yours.reading) == (f"{path.name}, claim 2", "")
     (found,) = estimate(yours, RESULTS)
     at = RESULTS.accuracy.sel(epoch=5)

@@ -446,17 +446,17 @@ MISTAKES = {
     ),
     "no tests": (
         MEASURE.replace("(Test('x', lambda r: %s, low=0),)", "(lambda r: r.gradient_norm,)"),
-        "claim ours needs a tuple of Test",
+        "tests of claim ours are a tuple of Test, not ",
     ),
     "needs of letters": (
         MEASURE.replace(",))]", ",), needs={'function': 'cos'})]") % "r.gradient_norm",
-        "needs of claim ours are a dictionary from dimensions to tuples of labels, not {'function': 'cos'}",
+        "needs of claim ours are a tuple of Need, not {'function': 'cos'}",
     ),
     "needs of nothing": (
         MEASURE.replace(",))]", ",), needs=['function'])]") % "1",
-        "needs of claim ours are a dictionary",
+        "needs of claim ours are a tuple of Need, not ['function']",
     ),
-    "limits": (MEASURE.replace("low=0", "low=0, limits=None") % "1", "limits are the least and the largest value"),
+    "limits": (MEASURE.replace("low=0", "low=0, limits=5") % "1", "limits are the least and the largest value"),
     "statement": (MEASURE.replace("''", "5") % "1", "a claim needs an id and a statement in words, not 'ours', 5"),
     "reading": (
         MEASURE.replace(",))]", ",), reading=5)]") % "1",

@@ -109,7 +109,8 @@ def interval_band(
         spread = np.sqrt((deviations**2).sum(axis=0) / (n - 1))
         half = stdtrit(n - 1, (1 + level) / 2) * spread / np.sqrt(n)
     ends = np.where(n > 1, mean - half, np.nan), mean, np.where(n > 1, mean + half, np.nan)
-    low, estimate, high = (np.exp(end) for end in ends) if log else ends
+    with np.errstate(over="ignore"):  # two seeds many orders of magnitude apart: the interval has no end
+        low, estimate, high = map(np.exp, ends) if log else ends
     equal = (most == least) & np.isfinite(estimate)  # whose mean need not be that value to the last bit
     low, high = (np.where(equal & (n > 1), most, end) for end in (low, high))
     return np.clip(low, *limits), np.where(equal, most, estimate), np.clip(high, *limits)

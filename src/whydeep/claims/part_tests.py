@@ -141,7 +141,8 @@ def _of_both_edges(estimate: Estimate, p_beyond: Callable[[float, int], float]) 
     """p that the mean is accepted, and that it is not, from p to be beyond an edge (1 up, -1 down)."""
 
     def p(edge: float, sign: int) -> float:
-        return float(sign * edge > 0) if np.isinf(edge) else p_beyond(_scaled(estimate, edge), sign)
+        edge = _scaled(estimate, edge)  # infinite as well for zero on the logarithm
+        return float(sign * edge > 0) if np.isinf(edge) else p_beyond(edge, sign)
 
     low, high = estimate.test.low, estimate.test.high
     return max(p(low, 1), p(high, -1)), min(p(low, -1), p(high, 1))
