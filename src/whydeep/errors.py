@@ -27,6 +27,15 @@ class ConvergenceError(WhydeepError):
     """A computation stopped before it was as accurate as asked for; what it had is not to be trusted."""
 
 
+def one_line(error: BaseException) -> str:
+    """Write an error's type and message in one line.
+
+    >>> one_line(ValueError("two\\nlines"))
+    'ValueError: two lines'
+    """
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 MOST_NAMES = 20
 """A message that lists more would be no line any more."""
 

@@ -36,12 +36,6 @@ def test_paired_differences_have_no_parts():
     assert difference.test.rule == "above 0"
 
 
-def test_a_claim_applies_where_its_labels_are():
-    claim = Claim("X3", "", (), needs={"network": ("shallow", "deep")})
-    assert claim.applies(RESULTS)
-    assert not claim.applies(RESULTS.sel(network=["deep"]))
-
-
 @pytest.mark.parametrize(
     ("labels", "parts"),
     [

@@ -57,6 +57,12 @@ def test_a_loss_of_zero_has_no_interval_on_the_logarithm():
     assert np.isnan(interval.low)
 
 
+def test_seeds_many_orders_of_magnitude_apart_have_an_interval_without_end():
+    interval = mean_interval([1.0, 1e-320], log=True)
+    assert (interval.low, interval.high) == (0, np.inf)
+    assert interval.estimate == pytest.approx(1e-160)
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from whydeep.claims import Case, Claim, Judgement, Test, holm, interval_band, judge, seeds_needed, sign_flip_p
+from whydeep.claims import Case, Claim, Judgement, Need, Test, holm, interval_band, judge, seeds_needed, sign_flip_p
 
 EMPTY = xr.Dataset()
 SPREAD = np.array([-1.0, 0.0, 1.0])
@@ -75,7 +75,9 @@ def test_on_the_logarithm_a_factor_counts_and_not_a_difference():
 
 
 def test_what_was_not_run_is_not_judged():
-    claim = Claim("X", "It holds.", (Test("x", lambda r: r.x, low=0),), needs={"network": ("deep", "shallow")})
+    claim = Claim(
+        "X", "It holds.", (Test("x", lambda r: r.x, low=0),), needs=(Need("network", labels=("deep", "shallow")),)
+    )
     results = xr.Dataset({"x": (("network", "seed"), np.ones((1, 3)))}, coords={"network": ["deep"]})
     absent, other = judge([Case("e", claim, None), Case("e", claim, results)])
     assert (absent.verdict, absent.reason) == ("not-run", "e was not run")
@@ -211,6 +213,46 @@ def test_claims_are_judged_together():
     assert np.isnan(together[2].p_adjusted)
 
 
+def test_claims_that_end_without_a_p_do_not_count():
+    """One part of them cannot be tested, and nothing speaks against the others: they can no longer be decided."""
+    good, bad, missing = 3 + SPREAD, -0.1 + SPREAD, [nan] * 3
+    alone = one(good, low=0)
+    hopeless = [compound(10 + SPREAD, missing, low=0), compound(bad, missing, [1.0, 1.0, inf], low=5, high=9)]
+    beside = judge([case(good, low=0), hopeless[0]])
+    assert alone.verdict == beside[0].verdict == "supported"
+    assert beside[0].record() == alone.record()
+    assert np.isnan([beside[1].p, beside[1].p_adjusted]).all()
+    assert beside[1].verdict == "undecided"
+    against = judge([case(good, low=0), hopeless[1]])  # one part speaks against it: it is tested, as a contradiction
+    assert against[1].p < 1
+    assert against[0].factor + against[1].factor == 3
+
+
+@given(st.lists(st.lists(st.lists(st.one_of(st.floats(-3, 3), st.just(nan)), min_size=3, max_size=3), min_size=1, max_size=3), min_size=1, max_size=4))  # fmt: skip
+def test_adjusted_p_are_those_of_the_claims_that_have_one(families):
+    judgements = judge([compound(*rows, low=0) for rows in families])
+    ps = [judgement.p for judgement in judgements]
+    np.testing.assert_array_equal([judgement.p_adjusted for judgement in judgements], holm(ps))
+    tested = [rows for rows, p in zip(families, ps, strict=True) if p == p]
+    alone = judge([compound(*rows, low=0) for rows in tested])
+    together = [judgement for judgement in judgements if judgement.p == judgement.p]
+    assert [(a.verdict, a.p_adjusted, a.reason) for a in alone] == [
+        (b.verdict, b.p_adjusted, b.reason) for b in together
+    ]
+
+
+def test_a_part_that_cannot_be_tested_is_named_beside_one_that_speaks_against():
+    (judged,) = judge([compound(-0.5 + SPREAD, [nan] * 3, low=0)])
+    assert (judged.verdict, judged.lean) == ("undecided", "against")
+    assert judged.deciding.estimate.part == "net0"
+    assert (
+        "is against the claim (above 0), one of 2 parts that are tested together, but this is not certain; "
+        in judged.reason
+    )
+    assert "; x; net1: no seed has a value" in judged.reason
+    assert seeds_needed(judged) is None
+
+
 # -- little to go by ----------------------------------------------------------------------------------------------
 
 
@@ -273,6 +315,12 @@ def test_sign_flips_of_a_part_are_two_sided_about_the_edge(log):
     assert np.isnan(one([1.0], low=0, log=log).parts[0].p_sign_flip)
 
 
+def test_sign_flips_of_positive_values_above_zero_on_the_logarithm():
+    """The edge has no logarithm: no flip reaches it."""
+    (part,) = one([1.0, 2.0, 4.0], low=0, log=True).parts
+    assert (part.p_holds, part.p_fails, part.p_sign_flip) == (0, 1, 0)
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
@@ -330,7 +378,7 @@ def test_a_seed_without_a_value_whose_training_diverged_is_not_taken_for_a_missi
 def test_the_share_of_agreeing_seeds():
     (part,) = one([1.0, 2.0, -1.0, nan], low=0).parts
     assert part.agreeing == pytest.approx(2 / 3)
-    assert part.holds
+    assert part.lean == "for"
     (nothing,) = one([nan], low=0).parts
     assert np.isnan(nothing.agreeing)
 
@@ -402,6 +450,12 @@ KEYS = [
     "p_adjusted",
     "statistic",
     "rule",
+    "lean",
+    "needs",
+    "unmet",
+    "problem",
+    "decided_by",
+    "tests",
     "parts",
 ]
 PART_KEYS = [
@@ -415,6 +469,12 @@ PART_KEYS = [
     "p_holds",
     "p_fails",
     "p_sign_flip",
+    "low",
+    "high",
+    "log",
+    "limits",
+    "values",
+    "seeds",
 ]
 
 

@@ -419,6 +419,21 @@ def test_a_run_judges_own_claims_too(folder, whydeep):
     assert 'id="claim-mine"' in (folder / "report.html").read_text()
 
 
+def test_a_claim_about_longer_training_is_a_preview(folder, whydeep):
+    whydeep("claims", folder)
+    before = records(folder)["C11"]
+    path = own(folder, MINE + "[claims.needs]\niterations = {least = 100_000_000}\n")
+    status, out, _ = whydeep("claims", folder, "--claims", path)
+    assert status == 0
+    mine = records(folder)["mine"]
+    assert (mine["verdict"], mine["p"], mine["needs"]) == ("preview", None, ["iterations at least 100,000,000"])
+    assert mine["reason"].startswith("at ")
+    assert " of 100,000,000 iterations: " in mine["reason"]
+    assert f"mine  PREVIEW: {mine['statement']}" in out
+    assert ", 1 preview, 23 not-run; 95 % level" in out
+    assert records(folder)["C11"] == before
+
+
 # -- mistakes ---------------------------------------------------------------------------------------------------------
 
 MEASURE = "from whydeep.claims import Claim, Test\nCLAIMS = {'gradient-norm': [Claim('ours', '', (Test('x', lambda r: %s, low=0),))]}"
@@ -446,17 +461,17 @@ MISTAKES = {
     ),
     "no tests": (
         MEASURE.replace("(Test('x', lambda r: %s, low=0),)", "(lambda r: r.gradient_norm,)"),
-        "claim ours needs a tuple of Test",
+        "tests of claim ours are a tuple of Test, not ",
     ),
     "needs of letters": (
         MEASURE.replace(",))]", ",), needs={'function': 'cos'})]") % "r.gradient_norm",
-        "needs of claim ours are a dictionary from dimensions to tuples of labels, not {'function': 'cos'}",
+        "needs of claim ours are a tuple of Need, not {'function': 'cos'}",
     ),
     "needs of nothing": (
         MEASURE.replace(",))]", ",), needs=['function'])]") % "1",
-        "needs of claim ours are a dictionary",
+        "needs of claim ours are a tuple of Need, not ['function']",
     ),
-    "limits": (MEASURE.replace("low=0", "low=0, limits=None") % "1", "limits are the least and the largest value"),
+    "limits": (MEASURE.replace("low=0", "low=0, limits=5") % "1", "limits are the least and the largest value"),
     "statement": (MEASURE.replace("''", "5") % "1", "a claim needs an id and a statement in words, not 'ours', 5"),
     "reading": (
         MEASURE.replace(",))]", ",), reading=5)]") % "1",

@@ -7,11 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+from whydeep.variables import UNLIMITED, Limits
+
 LEVEL = 0.95
-SHARE = (0.0, 1.0)
-"""Limits of a share, such as an accuracy."""
-CORRELATION = (-1.0, 1.0)
-"""Limits of a correlation."""
 
 EDGES = ((np.max, -np.inf), (np.min, np.inf))
 
@@ -66,7 +64,7 @@ def mean_interval(
     *,
     log: bool = False,
     level: float = LEVEL,
-    limits: tuple[float, float] = (-math.inf, math.inf),
+    limits: Limits = UNLIMITED,
 ) -> Interval:
     """Mean over seeds with its Student t interval (Student 1908).
 
@@ -95,7 +93,7 @@ def interval_band(
     *,
     log: bool = False,
     level: float = LEVEL,
-    limits: tuple[float, float] = (-math.inf, math.inf),
+    limits: Limits = UNLIMITED,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Low end, estimate and high end of `mean_interval` for every column of values [seed, point]."""
     given = np.asarray(values, dtype=float)
@@ -111,7 +109,8 @@ def interval_band(
         spread = np.sqrt((deviations**2).sum(axis=0) / (n - 1))
         half = stdtrit(n - 1, (1 + level) / 2) * spread / np.sqrt(n)
     ends = np.where(n > 1, mean - half, np.nan), mean, np.where(n > 1, mean + half, np.nan)
-    low, estimate, high = (np.exp(end) for end in ends) if log else ends
+    with np.errstate(over="ignore"):  # two seeds many orders of magnitude apart: the interval has no end
+        low, estimate, high = map(np.exp, ends) if log else ends
     equal = (most == least) & np.isfinite(estimate)  # whose mean need not be that value to the last bit
     low, high = (np.where(equal & (n > 1), most, end) for end in (low, high))
     return np.clip(low, *limits), np.where(equal, most, estimate), np.clip(high, *limits)

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import NullLocator
 
-from whydeep.claims import CORRELATION, Claim, Test, mean_interval, rank_correlation
+from whydeep.claims import Claim, Need, Test, mean_interval, rank_correlation
 from whydeep.experiments import image_training
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
     LOSS_DEFINITION,
@@ -42,6 +42,7 @@ from whydeep.report.style import (
     percent_scale,
 )
 from whydeep.runs import Context
+from whydeep.variables import CORRELATION, Variable
 
 NAME = "batch-size"
 
@@ -198,7 +199,7 @@ EACH = (
     "each of the other sizes is compared, as the best of them, chosen within each seed, would be too good. This was "
     "decided after results at quick scale had been seen, before those at full scale."
 )
-NEEDS = {"batch_size": (BATCH_SIZES[0], *BEST)}
+NEEDS = (Need("batch_size", labels=(BATCH_SIZES[0], *BEST)),)
 
 CLAIMS = (
     Claim(

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
-from whydeep.claims import CORRELATION, SHARE, Claim, Test, mean_interval, rank_correlation
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
+from whydeep.claims import Claim, Need, Test, mean_interval, rank_correlation
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
     EIGENVALUE_TOLERANCE,
@@ -32,6 +32,7 @@ from whydeep.networks import MLP
 from whydeep.population import Adam, MeanSquaredError, Population, Samples, Stream, Training
 from whydeep.report.style import BLUE, GREY, ORANGE, VERMILION, new_figure
 from whydeep.runs import Context
+from whydeep.variables import CORRELATION, SHARE, Variable
 
 NAME = "critical-points"
 
@@ -275,7 +276,7 @@ CLAIMS = (
         ),
         reading=f"“at convergence” means after phase two, and “almost zero” below {GRADIENT_TOLERANCE:g}. A network on "
         "a kink, where no gradient vanishes, is against the claim, and in the second part one that is gradient-flat.",
-        needs={"activation": ("relu",)},
+        needs=(Need("activation", labels=("relu",)),),
     ),
     Claim(
         "C13",
@@ -292,7 +293,7 @@ CLAIMS = (
         source="expected after Y. N. Dauphin et al. (2014)",
         reading="within the ReLU networks of a seed. Dauphin et al. speak of the share of negative eigenvalues at "
         "saddles; what is not positive here may be flat instead, and the table of eigenvalues tells the two apart.",
-        needs={"activation": ("relu",)},
+        needs=(Need("activation", labels=("relu",)),),
     ),
 )
 

@@ -10,6 +10,7 @@ import xarray as xr
 from whydeep import runs
 from whydeep.claims import Claim
 from whydeep.networks import parameter_count
+from whydeep.variables import Variable
 
 Scale = Literal["smoke", "quick", "full"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
@@ -41,22 +42,6 @@ class Setting(runs.Setting, Protocol):
     def coordinates(self) -> dict[str, str | float]:
         """Where the setting lies in the results: dimension -> label."""
         ...
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A measured quantity, as it stands in the results: what it is, and its unit where it has one."""
-
-    meaning: str
-    unit: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.meaning} ({self.unit})" if self.unit else self.meaning
-
-    @property
-    def attributes(self) -> dict[str, str]:
-        """Its attributes in a netCDF file, named by the CF conventions."""
-        return {"long_name": self.meaning} | ({"units": self.unit} if self.unit else {})
 
 
 @dataclass(frozen=True)

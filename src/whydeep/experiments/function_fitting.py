@@ -11,9 +11,9 @@ import torch
 import xarray as xr
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from whydeep.claims import Claim, Test, mean_interval
+from whydeep.claims import Claim, Need, Test, mean_interval
 from whydeep.data import sample, target_function
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
 from whydeep.experiments.results import count_text, size_and_divergence
 from whydeep.networks import MLP, widths_for_budget
 from whydeep.population import (
@@ -30,6 +30,7 @@ from whydeep.population import (
 from whydeep.report.curves import Pixels
 from whydeep.report.style import BLACK, GREY, NETWORK_COLOURS, NETWORK_LINES, draw_band, frame, new_figure
 from whydeep.runs import Context
+from whydeep.variables import Variable
 
 NAME = "function-fitting"
 
@@ -284,7 +285,7 @@ CLAIMS = (
         ),
         reading="“converge” means a final MSE below 5 % of the target's variance; when a training stops is another "
         "thing (Converged, among the definitions).",
-        needs={"function": ("arcsinh", "cos")},
+        needs=(Need("function", labels=("arcsinh", "cos")),),
     ),
     Claim(
         "C2",
@@ -297,13 +298,13 @@ CLAIMS = (
         reading="“converges” means that the loss stays below 5 % of the target's variance from then on, and “about” "
         "within a factor of two. The factor was chosen after results had been seen; before, only the difference was "
         "tested.",
-        needs={"function": ("arcsinh", "cos")},
+        needs=(Need("function", labels=("arcsinh", "cos")),),
     ),
     Claim(
         "C3",
         "All three networks predict unseen arcsinh well.",
         (Test("R² on unseen points", lambda r: r.unseen_r2.sel(function="arcsinh"), low=0.99, limits=(-inf, 1)),),
-        needs={"function": ("arcsinh",)},
+        needs=(Need("function", labels=("arcsinh",)),),
     ),
     Claim(
         "C4",
@@ -317,7 +318,7 @@ CLAIMS = (
             ),
         ),
         reading="“fails” means a larger error there than in the middle, however small; the table has both.",
-        needs={"function": ("cos",)},
+        needs=(Need("function", labels=("cos",)),),
     ),
     Claim(
         "C5",
@@ -326,7 +327,7 @@ CLAIMS = (
             Test("end MSE, shallow / medium", lambda r: _end_ratio(r, "shallow", "medium"), low=1, log=True),
             Test("end MSE, medium / deep", lambda r: _end_ratio(r, "medium", "deep"), low=1, log=True),
         ),
-        needs={"function": ("cos",)},
+        needs=(Need("function", labels=("cos",)),),
     ),
 )
 

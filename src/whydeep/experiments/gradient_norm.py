@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from whydeep.claims import CORRELATION, Claim, Test, mean_interval
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
+from whydeep.claims import Claim, Test, format_p, mean_interval
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.experiments.results import size_and_divergence
 from whydeep.instruments import spike_alignment
@@ -27,6 +27,7 @@ from whydeep.population import (
 from whydeep.report import curves
 from whydeep.report.style import BLACK, BLUE, VERMILION, draw_band, extremes, frame, new_figure
 from whydeep.runs import Context
+from whydeep.variables import CORRELATION, Variable
 
 NAME = "gradient-norm"
 
@@ -208,12 +209,6 @@ def _number(value: xr.DataArray, form: str) -> str:
     return "-" if np.isnan(value) else format(float(value), form)
 
 
-def _p(value: float) -> str:
-    if np.isnan(value):
-        return "-"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
 def tables(results: xr.Dataset) -> tuple[Table, ...]:
     """Each seed's alignment, and the norms at the beginning and the end."""
     alignment, one = _alignment(results), results.sel(function="cos")
@@ -225,7 +220,7 @@ def tables(results: xr.Dataset) -> tuple[Table, ...]:
             _number(one.gradient_norm.sel(seed=seed)[-1], ".3g"),
             _number(alignment.correlation.sel(seed=seed), ".3f"),
             _number(alignment.excess.sel(seed=seed), ".3f"),
-            _p(float(alignment.p.sel(seed=seed))),
+            format_p(float(alignment.p.sel(seed=seed))),
         )
         for seed in results.seed.values.tolist()
     )

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import MaxNLocator
 
-from whydeep.claims import SHARE, Claim, Test, mean_interval
+from whydeep.claims import Claim, Test, mean_interval
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
@@ -28,6 +28,7 @@ from whydeep.networks import parameter_count, widths_for_budget
 from whydeep.population import Stream
 from whydeep.report.style import NETWORK_COLOURS, NETWORK_LINES, draw_band, frame, log_scale, new_figure, percent_scale
 from whydeep.runs import Context
+from whydeep.variables import SHARE
 
 NAME = "image-classification"
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from whydeep.claims import SHARE, Interval, mean_interval
-from whydeep.experiments.experiment import Plan, Variable, training_seconds
+from whydeep.claims import Interval, mean_interval
+from whydeep.experiments.experiment import Plan, training_seconds
 from whydeep.networks import MLP
 from whydeep.population import Adam, CrossEntropy, Evaluator, Population, Samples, Stream, Training
 from whydeep.population.optimizers import LearningRate
 from whydeep.runs import Context
+from whydeep.variables import SHARE, Variable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from whydeep.claims import SHARE, Claim, Test, mean_interval
+from whydeep.claims import Claim, Test, mean_interval
 from whydeep.experiments import image_training
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
     LOSS_DEFINITION,
@@ -31,6 +31,7 @@ from whydeep.population import Stream
 from whydeep.population.streams import Purpose
 from whydeep.report.style import GREY, SPLIT_STYLES, draw_band, frame, log_scale, new_figure, percent_scale
 from whydeep.runs import Context
+from whydeep.variables import SHARE, Variable
 
 NAME = "interpolation"
 

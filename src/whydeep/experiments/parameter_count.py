@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from whydeep.claims import CORRELATION, Claim, Test, mean_interval, rank_correlation
+from whydeep.claims import Claim, Need, Test, mean_interval, rank_correlation
 from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
     ACCURACY_DEFINITION,
@@ -26,6 +26,7 @@ from whydeep.experiments.results import count_text, size_and_divergence
 from whydeep.population import Stream
 from whydeep.report.style import SPLIT_STYLES, draw_band, frame, log_scale, new_figure, percent_scale
 from whydeep.runs import Context
+from whydeep.variables import CORRELATION
 
 NAME = "parameter-count"
 
@@ -111,7 +112,7 @@ DEFINITIONS = {
 # Claims
 
 
-ALL = {"hidden": tuple("-".join(map(str, hidden)) for hidden in HIDDEN)}
+ALL = (Need("hidden", labels=tuple("-".join(map(str, hidden)) for hidden in HIDDEN)),)
 
 
 def _correlation(results: xr.Dataset, quantity: str) -> xr.DataArray:

@@ -15,10 +15,10 @@ import numpy as np
 import xarray as xr
 
 import whydeep
-from whydeep.claims import Judgement
+from whydeep.claims import Judgement, adjusted_p, format_p
 from whydeep.experiments import EXPERIMENTS
 from whydeep.experiments.experiment import Experiment
-from whydeep.experiments.verdicts import adjusted_p, format_p, read_results
+from whydeep.experiments.verdicts import read_results
 from whydeep.networks import parameter_count
 from whydeep.report import page
 from whydeep.report.style import figure_style, notice, save
@@ -268,7 +268,7 @@ def _sample(results: xr.Dataset) -> str:
 
 def _verdict(one: Judgement) -> page.Verdict:
     """One row of the table of verdicts."""
-    p = adjusted_p(one).removeprefix("p ").removeprefix("= ")
+    p = adjusted_p(one)
     if one.deciding is None:
         return page.Verdict(one.claim.id, one.verdict, one.claim.statement, "", "", "", p)
     estimated = one.deciding.estimate
@@ -287,7 +287,7 @@ SCALE_NOTES = {
 
 def _verdicts_note(judgements: Sequence[Judgement], there: Results) -> str:
     counts = Counter(one.verdict for one in judgements)
-    parts = [f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided") if counts[name]]
+    parts = [f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided", "preview") if counts[name]]
     reasons: dict[str, list[str]] = defaultdict(list)
     for one in judgements:
         if one.verdict == "not-run" and one.experiment in there:
@@ -317,11 +317,10 @@ def _claim(one: Judgement) -> page.Claim:
             str(part.estimate.interval),
             str(part.estimate.interval.n),
             "none" if np.isnan(part.agreeing) else f"{round(part.agreeing * part.estimate.interval.n)}",
-            "none" if np.isnan(p_sign_flip) else f"{p_sign_flip:.3g}",
+            format_p(part.p_sign_flip),
             part.estimate.test.rule,
         )
         for part in one.parts
-        for p_sign_flip in [part.p_sign_flip]
     ]
     header = (
         "statistic",
@@ -332,9 +331,10 @@ def _claim(one: Judgement) -> page.Claim:
         "the claim says",
     )
     table = page.Table(f"{one.claim.id} in numbers", header, tuple(rows), numeric=(1, 2, 3, 4))
-    ps = "" if np.isnan(one.p) else f"p {format_p(one.p)}, adjusted over all claims p {format_p(one.p_adjusted)}."
+    p, adjusted = format_p(one.p, "p"), format_p(one.p_adjusted, "p")
+    ps = "" if np.isnan(one.p) else f"{p}, adjusted over all claims {adjusted}."
     if one.by_convention:
-        ps = "Without a test: values that are equal in all seeds are taken at their word."
+        ps = "Without a test, as all seeds have the same value."
     return page.Claim(
         one.claim.id, one.claim.statement, one.claim.source, one.claim.reading, one.verdict, one.reason, ps, table
     )
@@ -373,7 +373,7 @@ METHODS = (
         "with 95 % confidence no verdict of the report is wrong, as far as the seeds vary normally and their number "
         "was fixed beforehand: a verdict that came after seeds were added, because there was none before, is a hint "
         "to be confirmed with new ones (--root-seed draws them). Values that are equal in all seeds, three or more, "
-        "are taken at their word: a convention, outside of this guarantee. The numbers of each claim have beside them "
+        "decide without a test: a convention, outside of this guarantee. The numbers of each claim have beside them "
         "the p of the sign-flip test, two-sided and of that part alone, which takes seeds to vary symmetrically but "
         "not normally. It decides nothing: with n seeds it is never below 2/2^n.",
     ),

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from whydeep.claims import SHARE, Claim, Test
+from whydeep.claims import Claim, Test
 from whydeep.data import noisy_labels
 from whydeep.experiments import image_training
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table
 from whydeep.experiments.image_training import (
     LOSS_DEFINITION,
     ImageSetting,
@@ -42,6 +42,7 @@ from whydeep.report.style import (
     percent_scale,
 )
 from whydeep.runs import Context
+from whydeep.variables import SHARE, Variable
 
 NAME = "random-labels"
 

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
-from whydeep.claims import Case, Claim, Judgement, OwnClaims, Test, judge, read_claims
-from whydeep.claims.own import one_line
-from whydeep.errors import RunError, SettingError, WhydeepError
+from whydeep.claims import Case, Claim, Judgement, UserClaims, adjusted_p, judge, read_claims
+from whydeep.errors import RunError, SettingError
 from whydeep.experiments import EXPERIMENTS, find_experiment
 from whydeep.runs import RunFolder, write_atomically
 
@@ -38,7 +36,7 @@ def read_results(folder: RunFolder, name: str) -> xr.Dataset:
 class Own:
     """A user's claims; `toml` is the file that they are from, to be kept."""
 
-    claims: OwnClaims = field(default_factory=list)
+    claims: UserClaims = field(default_factory=list)
     toml: bytes | None = None
 
     def keep(self, folder: RunFolder) -> None:
@@ -93,32 +91,12 @@ def judge_folder(folder: RunFolder, own: Own) -> list[Judgement]:
         for name, experiment in EXPERIMENTS.items()
         for claim in experiment.claims
     ]
-    cases += [Case(name, _guarded(claim), there.get(name)) for name, claim in own.claims]
+    cases += [Case(name, claim, there.get(name)) for name, claim in own.claims]
     judgements = judge(cases)
     text = json.dumps({"claims": [one.record() for one in judgements]}, indent=1, ensure_ascii=False)
     write_atomically(folder.claims, (text + "\n").encode())
     own.keep(folder)
     return judgements
-
-
-def _guarded(claim: Claim) -> Claim:
-    """Return a claim whose errors name it."""
-
-    def guarded(test: Test) -> Test:
-        def measure(results: xr.Dataset) -> xr.DataArray:
-            try:
-                values = test.measure(results)
-                if isinstance(values, xr.DataArray) and "seed" in values.dims:
-                    return values.astype(float)
-            except WhydeepError:
-                raise
-            except Exception as error:  # whatever the user's code does
-                raise SettingError(f"claim {claim.id}: {one_line(error)}") from None
-            raise SettingError(f"claim {claim.id}: its measure must return a DataArray with a dimension seed")
-
-        return replace(test, measure=measure)
-
-    return replace(claim, tests=tuple(guarded(test) for test in claim.tests))
 
 
 def verdicts_text(judgements: Sequence[Judgement], *, all_claims: bool = True) -> str:
@@ -134,12 +112,15 @@ def verdicts_text(judgements: Sequence[Judgement], *, all_claims: bool = True) -
         if one.experiment != last:
             lines.append(f"\n{EXPERIMENTS[one.experiment].title}")
             last = one.experiment
-        p = f" (n = {one.deciding.estimate.interval.n}, {adjusted_p(one)})" if one.deciding and adjusted_p(one) else ""
+        adjusted = adjusted_p(one, "p")
+        p = f" (n = {one.deciding.estimate.interval.n}, {adjusted})" if one.deciding and adjusted else ""
         lines.append(f"{one.claim.id:<{width}}  {one.verdict.upper()}{p}: {one.claim.statement}")
         if one.verdict != "not-run":
             lines.append(f"{indent}{one.reason}")
     counts = Counter(one.verdict for one in judgements)
-    total = ", ".join(f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided", "not-run"))
+    total = ", ".join(
+        f"{counts[name]} {name}" for name in ("supported", "contradicted", "undecided", "preview", "not-run")
+    )
     level = f"{100 * judgements[0].level:g} %"
     return "\n".join(
         [
@@ -147,19 +128,3 @@ def verdicts_text(judgements: Sequence[Judgement], *, all_claims: bool = True) -
             f"\n{len(judgements)} claims: {total}; {level} level, p adjusted over those that could be tested (Holm)",
         ]
     )
-
-
-def adjusted_p(one: Judgement) -> str:
-    """Write the adjusted p of a claim, "equal values" where there is no test, nothing where there is no p."""
-    if one.by_convention:
-        return "equal values"
-    return "" if np.isnan(one.p_adjusted) else f"p {format_p(one.p_adjusted)}"
-
-
-def format_p(p: float) -> str:
-    """Write a p value after the letter p.
-
-    >>> format_p(0.0002), format_p(0.0312)
-    ('< 0.001', '= 0.031')
-    """
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

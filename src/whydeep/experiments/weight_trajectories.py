@@ -14,8 +14,8 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from whydeep.claims import SHARE, Claim, Test, mean_interval
-from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, Variable, training_seconds
+from whydeep.claims import Claim, Test, mean_interval
+from whydeep.experiments.experiment import Experiment, Figure, Plan, Table, training_seconds
 from whydeep.experiments.function_training import draw_points, train
 from whydeep.instruments import (
     TrajectoryPCA,
@@ -31,6 +31,7 @@ from whydeep.population import Adam, MeanSquaredError, Population, Recorder, Sam
 from whydeep.report import curves
 from whydeep.report.style import BLACK, GREY, LOSS_COLOURS, new_figure
 from whydeep.runs import Context
+from whydeep.variables import SHARE, Variable
 
 NAME = "weight-trajectories"
 

@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
-from whydeep.claims import SHARE, interval_band
+from whydeep.claims import interval_band
 from whydeep.report import curves
+from whydeep.variables import SHARE
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#aa4499"
 SKY, ORANGE, BLACK, GREY = "#56b4e9", "#e69f00", "#1a1a1a", "#767676"

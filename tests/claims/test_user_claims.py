@@ -1,4 +1,4 @@
-"""A user's own claims: what a file may say, and what it is told when it is wrong."""
+"""A user's claims: what a file may say, and what it is told when it is wrong."""
 
 from math import inf
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from whydeep.claims import Claim, estimate, mean_interval, read_claims
+from whydeep.claims import Claim, Need, estimate, mean_interval, read_claims
 from whydeep.errors import SettingError
 
 SIZES = ("network", "epoch", "seed")
@@ -89,7 +89,7 @@ def test_a_file_of_two_claims(tmp_path):
     assert found.interval == mean_interval(RESULTS.loss.sel(network="deep", epoch=10), log=True)
     assert found.part == ""
     (test,) = yours.tests
-    assert (test.statistic, test.low, test.high, test.log) == ("difference of the accuracies", 0, inf, False)
+    assert (test.statistic, test.low, test.high, test.log) == ("difference of the accuracies", 0, inf, None)
     assert (yours.source, yours.reading) == (f"{path.name}, claim 2", "")
     (found,) = estimate(yours, RESULTS)
     at = RESULTS.accuracy.sel(epoch=5)
@@ -205,6 +205,49 @@ def test_what_the_results_do_not_hold_is_named(tmp_path, keys, message):
         estimate(claim, RESULTS)
     assert str(raised.value).startswith(f"claim X: {message}")
     assert "\n" not in str(raised.value)
+
+
+def test_what_must_have_been_run(tmp_path):
+    text = (
+        GOOD
+        + """
+[claims.needs]
+epochs = {least = 40, where = {network = "deep"}}
+optimizer = "adam"
+batch_size = [5, 125]
+widths = {equals = [784, 10]}
+"""
+    )
+    (_, mine), (_, yours) = read_claims(written(tmp_path, text))
+    assert mine.needs == ()
+    assert yours.needs == (
+        Need("epochs", least=40, where={"network": "deep"}),
+        Need("optimizer", equals="adam"),
+        Need("batch_size", labels=(5, 125)),
+        Need("widths", equals=[784, 10]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"needs": "3"}, "claim 1: needs is 3, and must be a table of settings and what each must be"),
+        ({"needs": "{epochs = {leest = 3}}"}, "claim 1: nothing that epochs needs is called 'leest': did you mean least?"),
+        ({"needs": "{epochs = {}}"}, "claim 1: a need has a name and one of labels, bounds (least, most) or equals"),
+        ({"needs": "{epochs = {least = 'a'}}"}, "claim 1: bounds of epochs are numbers, least not above most, not least 'a'"),
+        ({"at": "{epoch = 1}", "minus": "{network = 'deep'}"}, "claim 1: minus names 'network', which at must name as well"),
+    ],
+)  # fmt: skip
+def test_needs_and_selections_that_are_wrong(tmp_path, keys, message):
+    assert message in error(one(tmp_path, **keys))
+
+
+@pytest.mark.parametrize(("keys", "log"), [({}, True), ({"log": "false"}, False)])
+def test_whether_it_varies_by_factors_is_known_from_the_variable(tmp_path, keys, log):
+    results = RESULTS.assign(loss=RESULTS.loss.assign_attrs(scale="log"))
+    ((_, claim),) = read_claims(one(tmp_path, at="{network = 'deep', epoch = 'last'}", **keys))
+    (found,) = estimate(claim, results)
+    assert found.interval == mean_interval(RESULTS.loss.sel(network="deep", epoch=10), log=log)
 
 
 # -- Python ---------------------------------------------------------------------------------------------------------
