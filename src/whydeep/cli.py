@@ -7,9 +7,11 @@ import re
 import signal
 import sys
 import threading
-from dataclasses import dataclass, fields
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 # Threads that wait must sleep: spinning ones can slow a busy machine by orders of magnitude. OpenMP reads
 # this when torch is imported, so it is set before any module that imports torch.
@@ -19,64 +21,30 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 import whydeep
-from whydeep.errors import WhydeepError, near_names
+from whydeep.errors import SettingError, WhydeepError, near_names
+from whydeep.study.request import Request, merge_changes, read_study
 
-
-@dataclass(frozen=True)
-class Run:
-    """Run experiments and write results, figures and a report; a folder that has some goes on with the rest."""
-
-    experiments: Annotated[Positional[tuple[str, ...]], arg(metavar="[EXPERIMENT ...]")] = ()
-    """Names of experiments (see `whydeep list`); none means the whole study."""
-    scale: Literal["smoke", "quick", "full"] = "quick"
-    """smoke: seconds, for tests. quick: minutes. full: the reference settings."""
-    seeds: Annotated[int, arg(metavar="N")] = 5
-    """Networks per setting, each from its own seed."""
-    root_seed: Annotated[int, arg(metavar="N")] = 0
-    """Another number draws other seeds: the same study once more, with new networks."""
-    dataset: Annotated[str | None, arg(metavar="NAME-OR-PATH")] = None
-    """Images: mnist, fashion-mnist, kmnist, digits, an .npz file or a folder. Default: mnist, else digits."""
-    data_dir: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Where data sets lie. Default: the environment variable WHYDEEP_DATA, then the usual places."""
-    functions: Annotated[tuple[str, ...], arg(metavar="F [F ...]")] = ("arcsinh", "cos")
-    """Targets of function-fitting: names, or Python expressions of x such as "sin(x)/x"."""
-    out: Annotated[Path, arg(metavar="DIR")] = Path("runs/study")
-    """The run folder."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train."""
-    workers: Annotated[int, arg(metavar="N")] = 0
-    """Processes that train; 0 means one per core. Results do not depend on it."""
-    claims: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Claims of your own, in a TOML or a Python file, judged with the others."""
-    fresh: bool = False
-    """Start anew: first remove what earlier runs wrote to the folder."""
-
-    def __call__(self) -> int:
-        """Run, and return the exit status."""
-        from whydeep.experiments.study import Request, run_study
-
-        request = Request(**{field.name: getattr(self, field.name) for field in fields(self)})
-        outcome = run_study(request)
-        return 130 if outcome.interrupted else 1 if outcome.failures else 0
+Experiments = Annotated[Positional[tuple[str, ...]], arg(metavar="[EXPERIMENT ...]")]
+UserClaimsPath = Annotated[Path | None, arg(metavar="FILE")]
 
 
 @dataclass(frozen=True)
 class List:
-    """List the experiments; or what some of them claim and measure."""
+    """List the experiments; or what some of them claim and measure, and what can be set."""
 
-    experiments: Annotated[Positional[tuple[str, ...]], arg(metavar="[EXPERIMENT ...]")] = ()
-    """Names of experiments, to see their claims and the variables of their results."""
+    experiments: Experiments = ()
+    """Names of experiments, or Python files that define one, to see all about them."""
 
     def __call__(self) -> int:
         """Print one line per experiment, or all about some."""
-        from whydeep.experiments import EXPERIMENTS, find_experiment
+        from whydeep.study.console import describe, list_line
+        from whydeep.study.registry import Registry
 
-        if self.experiments:
-            print("\n\n".join(find_experiment(name).describe() for name in self.experiments))
-            return 0
-        for experiment in EXPERIMENTS.values():
-            claims = "-".join(dict.fromkeys((experiment.claims[0].id, experiment.claims[-1].id)))
-            print(f"{experiment.name:<22} {experiment.title.split('.')[0]}  {experiment.question} ({claims})")
+        registry, names = Registry.installed().with_files(self.experiments)
+        if names:
+            print("\n\n".join(describe(registry[name]) for name in names))
+        else:
+            print("\n".join(map(list_line, registry.values())))
         return 0
 
 
@@ -86,22 +54,27 @@ class Report:
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
     """The run folder."""
-    claims: Annotated[Path | None, arg(metavar="FILE")] = None
+    experiments: Annotated[Positional[tuple[str, ...]], arg(metavar="[FILE ...]")] = ()
+    """Python files of experiments in it; what is stored of an experiment whose file is not given is shown as it is."""
+    claims: UserClaimsPath = None
     """Claims of your own, in a TOML or a Python file, judged with the others."""
 
     def __call__(self) -> int:
         """Write the report."""
-        from whydeep.experiments import EXPERIMENTS
-        from whydeep.experiments.presentation import draw_figures, write_report
-        from whydeep.experiments.verdicts import find_own_claims, judge_folder
         from whydeep.runs import RunFolder
+        from whydeep.study.drawing import draw_figures
+        from whydeep.study.registry import Registry
+        from whydeep.study.reporting import write_report
+        from whydeep.study.verdicts import judge_folder, read_user_claims
 
         folder = RunFolder(self.folder)
         folder.require()
-        judgements = judge_folder(folder, find_own_claims(folder, self.claims))
-        for experiment in EXPERIMENTS.values():
+        registry, _ = Registry.installed().with_files(self.experiments)
+        judgements = judge_folder(folder, registry, read_user_claims(folder, registry, self.claims))
+        for experiment in registry.values():
             draw_figures(folder, experiment)
-        write_report(folder, judgements)
+        write_report(folder, registry, judgements)
+        _say_what_is_stored(folder.experiments(), registry)
         print(f"report: {folder.report}")
         return 0
 
@@ -115,30 +88,48 @@ class Claims:
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
     """The run folder."""
+    experiments: Annotated[Positional[tuple[str, ...]], arg(metavar="[FILE ...]")] = ()
+    """Python files of experiments in it; claims of one whose file is not given are judged from what is stored."""
     json: bool = False
     """Print what claims.json holds instead of a table."""
-    claims: Annotated[Path | None, arg(metavar="FILE")] = None
+    claims: UserClaimsPath = None
     """Claims of your own, in a TOML or a Python file, judged with the others."""
 
     def __call__(self) -> int:
         """Print the verdicts; a report that is there gets them as well."""
-        from whydeep.experiments.presentation import write_report
-        from whydeep.experiments.verdicts import find_own_claims, judge_folder, verdicts_text
         from whydeep.runs import RunFolder
+        from whydeep.study import console
+        from whydeep.study.registry import Registry
+        from whydeep.study.reporting import write_report
+        from whydeep.study.verdicts import judge_folder, read_user_claims
 
         folder = RunFolder(self.folder)
         folder.require()
-        own = find_own_claims(folder, self.claims)
-        replaced = folder.own_claims.is_file() and folder.own_claims.read_bytes() != own.toml
-        judgements = judge_folder(folder, own)
-        if own.toml is not None:
+        registry, _ = Registry.installed().with_files(self.experiments)
+        user = read_user_claims(folder, registry, self.claims)
+        replaced = folder.own_claims.is_file() and folder.own_claims.read_bytes() != user.toml
+        judgements = judge_folder(folder, registry, user)
+        if user.toml is not None:
             place = " in place of others" if replaced else ""
             kept = f"claims kept in {folder.own_claims}{place}; delete it to leave them out again"
             print(f"whydeep: {kept}", file=sys.stderr)
-        print(folder.claims.read_text(encoding="utf-8").rstrip() if self.json else verdicts_text(judgements).lstrip())
+        _say_what_is_stored(folder.experiments(), registry)
+        written = folder.claims.read_text(encoding="utf-8").rstrip()
+        print(written if self.json else console.verdicts(judgements, registry).lstrip())
         if folder.report.exists():
-            write_report(folder, judgements)
+            write_report(folder, registry, judgements)
         return 0
+
+
+def _say_what_is_stored(experiments: Iterable[str], registry: Container[str]) -> None:
+    """Say which experiments are shown from what the folder keeps, as no command runs code that a folder names."""
+    stored = ", ".join(name for name in experiments if name not in registry)
+    if stored:
+        print(
+            f"whydeep: {stored}: figures, texts and claims are those that are stored; give the Python file after the "
+            "folder to draw and judge anew",
+            file=sys.stderr,
+        )
 
 
 @dataclass(frozen=True)
@@ -172,15 +163,7 @@ class Bench:
         return 0
 
 
-COMMANDS = {"run": Run, "list": List, "report": Report, "claims": Claims, "data": Data, "bench": Bench}
-Command = (
-    Annotated[Run, subcommand("run")]
-    | Annotated[List, subcommand("list")]
-    | Annotated[Report, subcommand("report")]
-    | Annotated[Claims, subcommand("claims")]
-    | Annotated[Data, subcommand("data")]
-    | Annotated[Bench, subcommand("bench")]
-)
+COMMANDS = {"run": Request, "list": List, "report": Report, "claims": Claims, "data": Data, "bench": Bench}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -191,13 +174,22 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"whydeep {whydeep.__version__}")
         sys.exit(0)
     try:
-        sys.exit(_parse(given)())
+        command = _parse(given)
+        sys.exit(_run(command) if isinstance(command, Request) else command())
     except WhydeepError as error:
         print(f"whydeep: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("whydeep: interrupted; what was finished is kept: run the same command to go on", file=sys.stderr)
         sys.exit(130)
+
+
+def _run(request: Request) -> int:
+    """Run a study, and return the exit status."""
+    from whydeep.study.run import run_study
+
+    outcome = run_study(request)
+    return 130 if outcome.interrupted else 1 if outcome.failures else 0
 
 
 def _interrupt_by_termination() -> None:
@@ -207,13 +199,23 @@ def _interrupt_by_termination() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _parse(given: list[str]) -> Run | List | Report | Claims | Data | Bench:
-    """Parse with tyro; its boxed messages become one line."""
+def _parse(given: list[str]) -> Request | List | Report | Claims | Data | Bench:
+    """Parse with tyro; its boxed messages become one line. A study file gives `run` other defaults."""
+    path = _study_file(given)
+    study = read_study(path) if path else Request()
+    run = subcommand("run", default=replace(study, set=()))
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages):
-            return tyro.cli(
-                Command,
+            command = tyro.cli(
+                (
+                    Annotated[Request, run]
+                    | Annotated[List, subcommand("list")]
+                    | Annotated[Report, subcommand("report")]
+                    | Annotated[Claims, subcommand("claims")]
+                    | Annotated[Data, subcommand("data")]
+                    | Annotated[Bench, subcommand("bench")]
+                ),
                 prog="whydeep",
                 description="Study how neural networks train.",
                 args=given or ["--help"],
@@ -224,6 +226,20 @@ def _parse(given: list[str]) -> Run | List | Report | Claims | Data | Bench:
             raise
         print(f"whydeep: {_one_line(messages.getvalue(), given)}", file=sys.stderr)
         raise SystemExit(2) from None
+    if isinstance(command, Request):
+        return replace(command, study=None, set=merge_changes(study.set, command.set))
+    return command
+
+
+def _study_file(given: list[str]) -> Path | None:
+    """Return the study file among the arguments of `run`."""
+    if given[:1] != ["run"]:
+        return None
+    files = [after for option, after in pairwise([*given, ""]) if option == "--study"]
+    files += [word.removeprefix("--study=") for word in given if word.startswith("--study=")]
+    if len(files) > 1:
+        raise SettingError(f"--study is given {len(files)} times: give one file")
+    return Path(files[0]) if files and files[0] else None
 
 
 def _one_line(message: str, given: list[str]) -> str:

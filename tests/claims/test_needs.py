@@ -66,7 +66,7 @@ RESULTS = xr.Dataset(
 def test_conditions(need, text, unmet):
     assert str(need) == text
     assert need.unmet(RESULTS) == unmet
-    assert not need.lacks_labels(RESULTS)
+    assert need.lacking(RESULTS) == ()
     assert Claim("X", "", (), needs=(need,)).unmet(RESULTS) == ((unmet,) if unmet else ())
 
 
@@ -82,18 +82,17 @@ def test_one_setting_of_many_without_the_field_leaves_it_unknown():
 
 
 @pytest.mark.parametrize(
-    ("labels", "missing"),
+    ("labels", "missing", "unmet"),
     [
-        (("200-100", "10"), ""),
-        (["10"], ""),
-        (("10", "7"), "hidden 10, 7"),
-        ((), ""),
+        (("200-100", "10"), "", ""),
+        (["10"], "", ""),
+        (("10", "7"), "hidden 10, 7", "no hidden 7"),
+        ((), "", ""),
     ],
 )
-def test_labels(labels, missing):
+def test_labels(labels, missing, unmet):
     need = Need("hidden", labels=labels)
-    assert need.lacks_labels(RESULTS) == bool(missing)
-    assert need.unmet(RESULTS) == ""
+    assert need.unmet(RESULTS) == unmet
     assert Claim("X", "", (), needs=(need,)).missing(RESULTS) == missing
 
 
@@ -101,9 +100,10 @@ def test_all_labels_are_named_if_some_are_missing():
     conditions = Need("epochs", least=1000)
     claim = Claim("X", "", (), needs=(Need("hidden", labels=("10",)), conditions, Need("batch_size", labels=(5, 50))))
     assert claim.missing(RESULTS) == "hidden 10; batch size 5, 50"
-    assert Need("rate", labels=(0.25, 0.5)).lacks_labels(RESULTS) is False
+    assert claim.unmet(RESULTS) == ("5 of 1,000 epochs", "no batch size 5, 50")
+    assert Need("rate", labels=(0.25, 0.5)).lacking(RESULTS) == ()
     single = RESULTS.assign_coords(rate=np.array([0.1, 0.3], dtype=np.float32))
-    assert Need("rate", labels=(0.1,)).lacks_labels(single) is False
+    assert Need("rate", labels=(0.1,)).lacking(single) == ()
 
 
 @pytest.mark.parametrize(

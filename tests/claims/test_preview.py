@@ -84,13 +84,11 @@ def test_conditions_that_are_met_change_nothing():
     assert met.record() | {"needs": []} == plain.record()
 
 
-def test_missing_labels_are_not_previewed():
+def test_a_preview_without_what_it_is_about_is_open():
     (judgement,) = judge([case([[1.0, 2.0]], needs=(LONG, Need("network", labels=("deep",))))])
-    assert (judgement.verdict, judgement.reason) == (
-        "not-run",
-        "the results do not hold what it is about: network deep",
-    )
-    assert judgement.unmet == ()
+    assert (judgement.verdict, judgement.lean) == ("preview", "open")
+    assert judgement.reason == "at 5 of 40 epochs, no network deep: open (it is about network deep)"
+    assert judgement.parts == ()
 
 
 def test_a_preview_that_cannot_be_computed_is_open():

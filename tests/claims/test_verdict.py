@@ -81,8 +81,8 @@ def test_what_was_not_run_is_not_judged():
     results = xr.Dataset({"x": (("network", "seed"), np.ones((1, 3)))}, coords={"network": ["deep"]})
     absent, other = judge([Case("e", claim, None), Case("e", claim, results)])
     assert (absent.verdict, absent.reason) == ("not-run", "e was not run")
-    assert other.verdict == "not-run"
-    assert other.reason == "the results do not hold what it is about: network deep, shallow"
+    assert other.verdict == "preview"
+    assert other.reason == "no network shallow: open (it is about network deep, shallow)"
     for judged in (absent, other):
         assert np.isnan([judged.p, judged.p_adjusted]).all()
         assert judged.parts == ()

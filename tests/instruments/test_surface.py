@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from cases import CASES, FEATURES, normal, quadratic, seeded, symmetric
 from whydeep.errors import SettingError
-from whydeep.instruments import Plane, loss_surface, plane_of, random_plane, trajectory_pca
+from whydeep.instruments import Plane, loss_surface, plane_of, random_plane, trajectory_pca, trajectory_surface
 from whydeep.instruments import surface as surface_module
 from whydeep.landscape import Landscape
 from whydeep.networks import MLP
@@ -254,3 +254,29 @@ def test_only_biases_have_no_filters():
         SettingError, match="filter normalisation needs weights, and only biases vary here: choose other"
     ):
         random_plane(landscape, generator())
+
+
+def test_the_surface_under_a_trajectory_is_the_loss_with_the_other_parameters_at_their_mean():
+    network, data = MLP((2, 3, 1), "tanh"), (torch.randn(20, 2), torch.randn(20, 1))
+    paths = np.random.default_rng(0).standard_normal((2, 5, 13))  # 9 weights and 4 biases
+    weights = [0, 1, 2, 3, 4, 5, 9, 10, 11]
+    pca = trajectory_pca(paths[:, :, weights])
+    before = copy.deepcopy(network.state_dict())
+    surface = trajectory_surface(network, data, functional.mse_loss, paths, pca, parameters="*.weight", grid=4)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert surface.losses.shape == (4, 4)
+
+    def loss(vector):
+        torch.nn.utils.vector_to_parameters(torch.from_numpy(vector), reference.parameters())
+        return functional.mse_loss(reference(data[0].double()), data[1].double()).item()
+
+    reference, mean = MLP((2, 3, 1), "tanh").double(), paths.mean(axis=(0, 1))
+    for i, j in ((0, 0), (1, 3), (3, 2)):
+        vector = mean.copy()
+        vector[weights] += surface.first[i] * pca.components[0] + surface.second[j] * pca.components[1]
+        assert surface.losses[i, j] == pytest.approx(loss(vector))
+    projected = mean + np.zeros_like(paths)
+    projected[:, :, weights] += pca.coordinates[:, :, :2] @ pca.components[:2]
+    assert surface.path_losses[1, 2] == pytest.approx(loss(projected[1, 2]))
+    distances = np.linalg.norm(paths - projected, axis=2) / np.linalg.norm(paths - mean, axis=2)
+    np.testing.assert_allclose(surface.off_plane, distances)

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from whydeep.experiments import critical_points
-from whydeep.experiments.experiment import Plan
+from whydeep.course.critical_points import EXPERIMENT
 from whydeep.instruments import Stationarity
-from whydeep.runs import Context
+from whydeep.study import Plan, Run
 
 pytestmark = pytest.mark.slow
 
 
 def measured(activation):
-    setting = next(one for one in critical_points.settings(Plan("full")) if one.activation == activation)
-    return critical_points.measure(setting, (0,), Context())
+    settings = EXPERIMENT.make_settings(Plan("full", EXPERIMENT.design.values_at("full")))
+    setting = next(setting for setting in settings if setting.activation == activation)
+    return EXPERIMENT.measure(setting, Run(EXPERIMENT.name, setting, (0,)))
 
 
 def test_relu_networks_end_at_critical_points_or_kinks():
@@ -24,7 +24,8 @@ def test_relu_networks_end_at_critical_points_or_kinks():
     assert kinks.any()
     assert (results.gradient_norm.values[kinks] > 1e-6).all()
     assert (results.subgradient_norm.values[kinks] <= 1e-6).all()
-    assert critical_points.correlation(results).item() < -0.4
+    (correlation,) = EXPERIMENT.claims[1].tests
+    assert correlation.measure(results.expand_dims(activation=["relu"])).item() < -0.4
 
 
 def test_smooth_networks_end_where_the_gradient_vanishes():

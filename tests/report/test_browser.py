@@ -187,7 +187,7 @@ def test_without_scripts_the_figures_are_there_and_no_empty_legend(visit):
 def test_verdicts_lead_to_their_claims(visit):
     page = visit()
     links = page.locator("#verdicts tbody a").all()
-    assert [link.text_content() for link in links] == ["C11", "C20", "my-claim"]
+    assert [link.text_content() for link in links] == ["my-claim", "C11", "C20"]  # verdicts, then previews
     for link in links:
         link.click()
         target = page.locator(page.evaluate("'[id=\"' + decodeURIComponent(location.hash.slice(1)) + '\"]'"))

@@ -9,7 +9,7 @@ import pytest
 
 from whydeep.claims import interval_band
 from whydeep.report import curves
-from whydeep.report.page import Figure, _curves, _drawing
+from whydeep.report.page import Drawing, _curves, _drawing
 from whydeep.report.style import draw_band, figure_style, new_figure, save
 
 X = np.arange(1, 21)
@@ -94,7 +94,7 @@ def test_identifiers_are_in_the_file_once(tmp_path, markers):
 
 def test_the_report_finds_them_under_the_name_of_the_figure(tmp_path):
     svg = saved(drawn(), tmp_path)
-    figure = Figure("figure-07", "Figure 7.", "", "", svg)
+    figure = Drawing("figure-07", "Figure 7.", "", "", svg)
     page = str(_drawing(figure))
     known = json.loads(str(_curves(figure)))
     assert known == curves.extract(svg)
@@ -117,7 +117,7 @@ def test_text_of_any_kind_survives(tmp_path, label):
     known = curves.extract(svg)
     assert known["panels"][0]["series"][0]["label"] == label
     assert known["legend"][0]["label"] == label
-    inside = str(_curves(Figure("f", "", "", "", svg)))
+    inside = str(_curves(Drawing("f", "", "", "", svg)))
     assert "<" not in inside  # it lies in an element of script
     assert json.loads(inside) == known
 
@@ -148,7 +148,7 @@ def test_figures_without_curves_say_nothing(tmp_path):
     svg = saved(figure, tmp_path)
     assert "<desc" not in svg
     assert curves.extract(svg) is None
-    assert str(_curves(Figure("f", "", "", "", svg))) == ""
+    assert str(_curves(Drawing("f", "", "", "", svg))) == ""
 
 
 def test_what_cannot_be_drawn_is_left_out():

@@ -10,10 +10,11 @@ from html.parser import HTMLParser
 
 import matplotlib as mpl
 import pytest
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 
 from whydeep.errors import RunError
-from whydeep.report.page import Claim, Figure, Page, Section, Table, Verdict, render
+from whydeep.report.elements import Table
+from whydeep.report.page import ClaimText, Drawing, Page, Section, VerdictRow, keep_section, read_section, render
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 HOSTILE = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }}"
@@ -22,7 +23,7 @@ HOSTILE = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }}"
 def draw(fonttype: str = "path") -> str:
     """Return real matplotlib output with all that carries identifiers: clips, markers, hatches, glyphs, an image."""
     with mpl.rc_context({"svg.fonttype": fonttype, "svg.hashsalt": "test"}):
-        drawing = Drawing(figsize=(4, 3))
+        drawing = Figure(figsize=(4, 3))
         axes = drawing.add_subplot(title=r"loss < $10^{-3}$ & falling", xlabel="iteration")
         axes.plot([1, 2, 3], marker="o", label="shallow")
         axes.bar([0, 1], [1, 2], hatch="//")
@@ -33,8 +34,8 @@ def draw(fonttype: str = "path") -> str:
     return file.getvalue()
 
 
-def figure(name: str = "figure-01", svg: str | None = None) -> Figure:
-    return Figure(
+def figure(name: str = "figure-01", svg: str | None = None) -> Drawing:
+    return Drawing(
         name, "Figure 1. Training error.", "The band is the interval.", "Three falling curves.", svg or draw()
     )
 
@@ -49,7 +50,7 @@ SECTION = Section(
     (figure(), figure("figure-02")),
     (TABLE,),
     (
-        Claim(
+        ClaimText(
             "C5",
             "The deeper, the better.",
             "the course report",
@@ -70,7 +71,12 @@ PAGE = Page(
     "Populations of networks.",
     (("Scale", "quick"), ("Seeds", "n = 5")),
     (),
-    (Verdict("C5", "supported", "The deeper, the better.", "deep minus shallow", "-0.1 [-0.2, 0.0]", "5", "< 0.001"),),
+    (
+        VerdictRow(
+            "C5", "supported", "The deeper, the better.", "deep minus shallow", "-0.1 [-0.2, 0.0]", "5", "< 0.001"
+        ),
+    ),
+    (),
     "1 supported.",
     (SECTION,),
     (("Seeds", "every setting is trained once per seed"),),
@@ -193,9 +199,9 @@ def test_hostile_text_stays_text():
         HOSTILE,
         (HOSTILE,),
         table,
-        (Figure("figure-01", HOSTILE, HOSTILE, HOSTILE, draw()),),
+        (Drawing("figure-01", HOSTILE, HOSTILE, HOSTILE, draw()),),
         (table,),
-        (Claim("C1", HOSTILE, HOSTILE, HOSTILE, "supported", HOSTILE, HOSTILE, table),),
+        (ClaimText("C1", HOSTILE, HOSTILE, HOSTILE, "supported", HOSTILE, HOSTILE, table),),
         ((HOSTILE, HOSTILE),),
         "javascript:alert('x') & #.nc",
         table,
@@ -203,13 +209,26 @@ def test_hostile_text_stays_text():
         HOSTILE,
     )
     pairs = ((HOSTILE, HOSTILE),)
-    verdict = Verdict("C1", "supported", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    verdict = VerdictRow("C1", "supported", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     page = Page(
-        *(HOSTILE, HOSTILE, pairs, (HOSTILE,), (verdict,), HOSTILE, (hostile,), pairs, pairs, HOSTILE, (HOSTILE,))
+        *(
+            HOSTILE,
+            HOSTILE,
+            pairs,
+            (HOSTILE,),
+            (verdict,),
+            (verdict,),
+            HOSTILE,
+            (hostile,),
+            pairs,
+            pairs,
+            HOSTILE,
+            (HOSTILE,),
+        )
     )
     document = Document(render(page))
     assert len(document.all("script")) == 1
-    assert document.text.count(HOSTILE) == 54
+    assert document.text.count(HOSTILE) == 58
     assert document.all("svg")[0]["aria-label"] == HOSTILE
     assert "javascript%3Aalert%28%27x%27%29%20%26%20%23.nc" in [link["href"] for link in document.all("a")]
 
@@ -258,6 +277,41 @@ def test_verdicts_come_first_and_lead_to_their_claims():
     assert places == sorted(places)
 
 
+def test_previews_have_a_table_of_their_own_without_p():
+    preview = VerdictRow("C6", "preview", "Wider is better.", "at 5 of 40 epochs: for", "0.1 [0.0, 0.2]", "5", "0.012")
+    html = render(replace(PAGE, previews=(preview,)))
+    table = html[html.index('<section class="scroll previews"') : html.index("<nav")]
+    assert [cell in table for cell in ("#claim-C6", "preview", "at 5 of 40 epochs: for", "0.1")] == [True] * 4
+    assert "0.012" not in html
+    assert "previews" not in Document(render(PAGE)).ids
+    alone = Document(render(replace(PAGE, verdicts=(), previews=(preview,))))
+    assert "previews-caption" in alone.ids
+    assert "verdicts-caption" not in alone.ids
+
+
+def test_a_section_that_is_kept_is_shown_as_it_was(tmp_path):
+    for drawing in SECTION.figures:
+        (tmp_path / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
+    path = tmp_path / "sections" / "function-fitting.json"
+    keep_section(SECTION, path)
+    kept = read_section(path, tmp_path, claims=SECTION.claims)
+    assert kept == SECTION
+    assert render(replace(PAGE, sections=(kept,))) == render(PAGE)
+    (tmp_path / "figure-02.svg").unlink()
+    kept = read_section(path, tmp_path)
+    assert [drawing.name for drawing in kept.figures] == ["figure-01"]
+    assert kept.missing.startswith("Drawings that are not there any more: figure-02. Give the Python file")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"name": "a"}', "\xff", '{"figures": [3]}'])
+def test_a_section_that_cannot_be_read_is_one_line(tmp_path, content):
+    path = tmp_path / "walk.json"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(RunError, match=r"walk\.json cannot be read .*: give the file that defines walk") as error:
+        read_section(path, tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_a_section_is_in_its_order():
     html = render(with_section(missing="Seed 3 is missing."))
     parts = [
@@ -292,7 +346,7 @@ def test_notices_and_missing_units_are_seen():
 def test_empty_parts_leave_nothing_behind():
     none = Table("No rows", ("a", "b"), ())
     empty = Section("e", "E", "", (), none, (), (none,), (), (), "", none, "")
-    document = Document(render(Page("Title", "", (), (), (), "", (empty,), (), (), "", ())))
+    document = Document(render(Page("Title", "", (), (), (), (), "", (empty,), (), (), "", ())))
     assert [tag for tag, _ in document.elements if re.fullmatch("h[1-6]", tag)] == ["h1", "h2", "h2"]
     assert not {"table", "dl", "figure", "ol", "pre", "h3"} & {tag for tag, _ in document.elements}
     assert "Data:" not in document.text

@@ -31,7 +31,7 @@ from whydeep.claims.sign_flip import sign_flip_p
 from whydeep.claims.stored import stored_case
 from whydeep.claims.user_claims import UserClaims, read_claims
 from whydeep.claims.verdict import Judgement, Verdict, judge
-from whydeep.claims.wording import adjusted_p, format_p
+from whydeep.claims.wording import adjusted_p, format_p, preview_text
 
 __all__ = [
     "LEVEL",
@@ -54,6 +54,7 @@ __all__ = [
     "interval_band",
     "judge",
     "mean_interval",
+    "preview_text",
     "rank_correlation",
     "read_claims",
     "seeds_needed",

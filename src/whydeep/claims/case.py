@@ -42,6 +42,11 @@ class Case:
     decided_by: str = ""
     stored: Evidence | None = field(default=None, repr=False)
 
+    @property
+    def was_run(self) -> bool:
+        """Whether its experiment has results, or had when its evidence was kept."""
+        return self.results is not None or self.stored is not None
+
     def evidence(self, level: float = LEVEL) -> Evidence:
         """Estimate what the claim is judged by.
 
@@ -53,10 +58,9 @@ class Case:
         nothing = Evidence(needs=tuple(map(str, self.claim.needs)))
         if self.results is None:
             return replace(nothing, problem=f"{self.experiment} was not run")
-        missing = self.claim.missing(self.results)
+        missing, unmet = self.claim.missing(self.results), self.claim.unmet(self.results)
         if missing:
-            return replace(nothing, problem=f"the results do not hold what it is about: {missing}")
-        unmet = self.claim.unmet(self.results)
+            return replace(nothing, problem=f"it is about {missing}", unmet=unmet)
         try:
             return replace(nothing, estimates=tuple(estimate(self.claim, self.results, level)), unmet=unmet)
         except SettingError as error:

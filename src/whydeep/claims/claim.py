@@ -115,10 +115,10 @@ class Claim:
 
     def missing(self, results: xr.Dataset) -> str:
         """Name the labels that the claim is about, unless the results hold all of them."""
-        if not any(need.lacks_labels(results) for need in self.needs):
+        if not any(need.lacking(results) for need in self.needs):
             return ""
         return "; ".join(str(need) for need in self.needs if need.labels is not None)
 
     def unmet(self, results: xr.Dataset) -> tuple[str, ...]:
-        """Say which conditions the settings that were run do not meet, such as "5 of 40 epochs"."""
+        """Say which labels the results lack, and which conditions their settings do not meet: "5 of 40 epochs"."""
         return tuple(filter(None, (need.unmet(results) for need in self.needs)))

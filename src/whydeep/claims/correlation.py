@@ -2,7 +2,6 @@
 
 import numpy as np
 import xarray as xr
-from scipy.stats import spearmanr
 
 
 def rank_correlation(first: xr.DataArray, second: xr.DataArray, dim: str, *, skipna: bool = True) -> xr.DataArray:
@@ -19,6 +18,8 @@ def rank_correlation(first: xr.DataArray, second: xr.DataArray, dim: str, *, ski
     >>> rank_correlation(losses, sizes, "size").values
     array([-1. , -0.5])
     """
+
+    from scipy.stats import spearmanr  # slow to load: only when it is needed
 
     def correlation(x: np.ndarray, y: np.ndarray) -> float:
         known = np.isfinite(x) & np.isfinite(y)

@@ -17,8 +17,8 @@ from whydeep.errors import SettingError
 class Need:
     """Labels that the results must hold, or a condition on the settings that were run.
 
-    Without the labels a claim cannot be computed. Where a condition is not met, it can be, but is about other settings
-    than it says.
+    Without the labels a claim cannot be computed. Where a condition is not met, it can be, but the settings that were
+    run are not what it is about.
 
     Attributes:
         name: of a dimension, for labels; else of a field of the settings, or of a variable of the results.
@@ -74,17 +74,17 @@ class Need:
             return f"from {_text(self.least)} to {_text(self.most)}"
         return f"at least {_text(self.least)}" if self.most is None else f"at most {_text(self.most)}"
 
-    def lacks_labels(self, results: xr.Dataset) -> bool:
-        """Say whether labels that it asks for are not there."""
-        if self.labels is None:
-            return False
+    def lacking(self, results: xr.Dataset) -> tuple[str | float, ...]:
+        """Return the labels that it asks for and that are not there."""
         labels = results[self.name].values.tolist() if self.name in results.coords else []
-        return not all(any(same_label(label, wanted) for label in labels) for wanted in self.labels)
+        wanted = self.labels or ()
+        return tuple(label for label in wanted if not any(same_label(label, other) for other in labels))
 
     def unmet(self, results: xr.Dataset) -> str:
-        """Say how the settings that were run break the condition; nothing where they meet it."""
+        """Say which labels the results lack, or how the settings that were run break the condition; else nothing."""
         if self.labels is not None:
-            return ""
+            lacking = ", ".join(map(_text, self.lacking(results)))
+            return f"no {words(self.name)} {lacking}" if lacking else ""
         values = self._values(results)
         where = f" ({label_text(self.where)})" if self.where else ""
         if not values:

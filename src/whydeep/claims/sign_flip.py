@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 EXACT = 2**13
 """Up to so many ways to flip signs, all are tried, that is up to 13 values; of more, as many at random."""
@@ -18,6 +17,8 @@ def sign_flip_p(values: ArrayLike, edge: float = 0.0) -> float:
     >>> sign_flip_p([1.0, 2.0, 3.0])
     0.125
     """
+    from scipy import stats  # slow to load: only when it is needed
+
     distances = np.asarray(values, dtype=float) - edge
     if len(distances) < 2:
         return np.nan

@@ -24,7 +24,7 @@ class Judgement:
     Attributes:
         case: what was judged.
         evidence: by what.
-        verdict: supported, contradicted or undecided; preview where its conditions are not met, and not-run where
+        verdict: supported, contradicted or undecided; preview where its needs are not met, and not-run where
             nothing could be estimated.
         reason: why, in a sentence; for an undecided claim, what would decide it.
         parts: every part of every test.

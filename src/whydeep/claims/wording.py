@@ -44,7 +44,7 @@ def reason(judgement: Judgement) -> str:
     if judgement.verdict == "not-run":
         return judgement.evidence.problem
     if judgement.verdict == "preview":
-        return _preview(judgement)
+        return preview_text(judgement, _preview_estimate(judgement))
     if judgement.deciding is None:
         return "its statistic selects nothing from the results"
     if np.isnan(judgement.p):
@@ -62,11 +62,12 @@ def reason(judgement: Judgement) -> str:
     return f"{estimated} {side} the claim ({rule}){many}, but {_uncertain(judgement)}; {_advice(judgement)}"
 
 
-def _preview(judgement: Judgement) -> str:
+def preview_text(judgement: Judgement, estimate: str = "") -> str:
+    """Say what a preview's run lacks, what it leans to, and which command decides; an estimate follows the lean."""
     unmet = ", ".join(judgement.unmet)
     at = "at " if unmet[:1].isdigit() else ""
     decided_by = f"; decided by: {judgement.case.decided_by}" if judgement.case.decided_by else ""
-    return f"{at}{unmet}: {judgement.lean} ({_preview_estimate(judgement)}){decided_by}"
+    return f"{at}{unmet}: {judgement.lean}{f' ({estimate})' if estimate else ''}{decided_by}"
 
 
 def _preview_estimate(judgement: Judgement) -> str:

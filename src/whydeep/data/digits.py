@@ -1,7 +1,6 @@
 """The handwritten digits that scikit-learn brings along, for machines without data or network."""
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from whydeep.data.dataset import Dataset, make_dataset
 
@@ -11,6 +10,8 @@ def digits(notice: str = "") -> Dataset:
 
     Every fifth image of each class, in the order in which scikit-learn has them, is for test.
     """
+    from sklearn.datasets import load_digits  # slow to load: only when it is needed
+
     images, labels = load_digits(return_X_y=True)
     place_in_class = np.zeros(len(labels), dtype=int)
     for label in range(10):

@@ -15,12 +15,14 @@ surface             the loss on a plane: of a trajectory, or filter-normalised r
 interpolation       networks on the line through two solutions, and the loss barrier between them
 sharpness           how far the loss can rise in a small box around a network (Keskar's metric)
 sensitivity         how strongly the loss and the outputs react to the input
+convergence         when a loss falls no more, and from when on it stays below a level
 spikes              whether spikes of the gradient norm sit where the loss changes its slope
 
 The norm of the gradient at every step is recorded while a population trains: `population.gradient_norm`, and by layer
 `population.gradient_norm_by_layer`.
 """
 
+from whydeep.instruments.convergence import has_converged, settling_steps
 from whydeep.instruments.critical_points import (
     GRADIENT_TOLERANCE,
     Solution,
@@ -38,7 +40,14 @@ from whydeep.instruments.sharpness import Sharpness, sharpness
 from whydeep.instruments.spectrum import Eigenpairs, bottom_eigenvalues, top_eigenvalues
 from whydeep.instruments.spikes import Alignment, norm_excess, slope_change, spike_alignment
 from whydeep.instruments.stationarity import Stationarity, sort_by_stationarity
-from whydeep.instruments.surface import Plane, loss_surface, plane_of, random_plane
+from whydeep.instruments.surface import (
+    Plane,
+    TrajectorySurface,
+    loss_surface,
+    plane_of,
+    random_plane,
+    trajectory_surface,
+)
 from whydeep.instruments.trace import Trace, hessian_trace
 from whydeep.instruments.trajectory import (
     TrajectoryPCA,
@@ -65,12 +74,14 @@ __all__ = [
     "Stationarity",
     "Trace",
     "TrajectoryPCA",
+    "TrajectorySurface",
     "bottom_eigenvalues",
     "directness",
     "find_critical_points",
     "find_kinks",
     "find_stationary_points",
     "frye_index",
+    "has_converged",
     "hessian_trace",
     "input_sensitivity",
     "interpolate",
@@ -83,6 +94,7 @@ __all__ = [
     "random_plane",
     "random_walks",
     "random_walks_like",
+    "settling_steps",
     "sharpness",
     "slope_change",
     "sort_by_stationarity",
@@ -91,4 +103,5 @@ __all__ = [
     "split_eigenvalues",
     "top_eigenvalues",
     "trajectory_pca",
+    "trajectory_surface",
 ]

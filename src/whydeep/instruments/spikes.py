@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from whydeep.errors import SettingError
 
@@ -87,7 +87,9 @@ def spike_alignment(losses: np.ndarray, norms: np.ndarray) -> Alignment:
 
 def _standard_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks along time with mean 0 and variance 1; a constant series becomes zeros."""
-    ranks = stats.rankdata(values, axis=-1)
+    from scipy.stats import rankdata  # slow to load: only when it is needed
+
+    ranks = rankdata(values, axis=-1)
     ranks -= ranks.mean(axis=-1, keepdims=True)
     spread = ranks.std(axis=-1, keepdims=True)
     return np.divide(ranks, spread, out=np.zeros_like(ranks), where=spread > 0)

@@ -1,15 +1,20 @@
 """The loss on a plane through parameter space."""
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
 from whydeep.errors import SettingError
 from whydeep.instruments.trajectory import TrajectoryPCA
 from whydeep.landscape import Landscape
+from whydeep.population.layout import Layout
+from whydeep.population.objectives import Loss
+from whydeep.population.samples import Data
 
 NUMBERS_AT_ONCE = 2**24
 """Numbers of the parameter vectors that are measured together."""
@@ -106,3 +111,68 @@ def loss_surface(landscape: Landscape, plane: Plane, first: ArrayLike, second: A
         landscape.losses(plane.points(some)) for some in grid.split(max(1, min(256, NUMBERS_AT_ONCE // landscape.size)))
     ]
     return torch.cat(losses).view(len(a), len(b)).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class TrajectorySurface:
+    """The loss on the plane of a trajectory's first two components, and the paths projected to it.
+
+    Attributes:
+        first, second: coordinates of the grid [grid], somewhat beyond those of the paths.
+        losses: on the grid [grid, grid]; element i, j is at first[i], second[j].
+        path_losses: where the paths are drawn on the plane [series, snapshot].
+        off_plane: distance of each snapshot from the plane / its distance from the mean [series, snapshot]: 0 in the
+            plane, 1 where the plane shows nothing of it.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    losses: np.ndarray
+    path_losses: np.ndarray
+    off_plane: np.ndarray
+
+
+def trajectory_surface(
+    network: nn.Module,
+    data: Data,
+    objective: Loss,
+    paths: np.ndarray,
+    pca: TrajectoryPCA,
+    *,
+    parameters: str | Sequence[str],
+    grid: int = 51,
+) -> TrajectorySurface:
+    """Measure the loss on the plane of the first two principal components of some parameters.
+
+    The other parameters, which the plane leaves out, stay at their mean over all snapshots.
+
+    Args:
+        network: of the architecture; it is not changed.
+        data, objective: as for a `Landscape`.
+        paths: all parameters of the network, in its order, at every snapshot [series, snapshot, parameter].
+        pca: of the chosen parameters of these paths.
+        parameters: patterns of their names.
+        grid: points along each axis.
+    """
+    mean = paths.mean(axis=(0, 1))
+    network = copy.deepcopy(network).double()
+    torch.nn.utils.vector_to_parameters(torch.from_numpy(mean), network.parameters())
+    landscape = Landscape(network, data, objective, parameters=parameters)
+    layout, plane = Layout.of(network.named_parameters()), plane_of(pca)
+    chosen = layout.columns(parameters)
+    others = np.setdiff1d(np.arange(layout.size), chosen)
+    places, off = plane.project(torch.from_numpy(paths[:, :, chosen]))
+    distances = np.hypot(off.numpy(), np.linalg.norm((paths - mean)[:, :, others], axis=2))
+    first, second = (_around(pca.coordinates[:, :, component], grid) for component in range(2))
+    return TrajectorySurface(
+        first,
+        second,
+        losses=loss_surface(landscape, plane, first, second),
+        path_losses=landscape.losses(plane.points(places.flatten(0, 1))).view(places.shape[:2]).numpy(),
+        off_plane=distances / np.linalg.norm(paths - mean, axis=2),
+    )
+
+
+def _around(coordinates: np.ndarray, count: int) -> np.ndarray:
+    margin = 0.15 * np.ptp(coordinates)
+    return np.linspace(coordinates.min() - margin, coordinates.max() + margin, count)

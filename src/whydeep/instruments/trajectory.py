@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.decomposition import PCA
 
 from whydeep.errors import SettingError
 
@@ -47,6 +46,8 @@ def trajectory_pca(snapshots: ArrayLike, components: int = 2) -> TrajectoryPCA:
     >>> trajectory_pca(line).explained.round(12).tolist()
     [1.0, 0.0]
     """
+    from sklearn.decomposition import PCA  # slow to load: only when it is needed
+
     snapshots = _check(snapshots)
     rows = snapshots.reshape(-1, snapshots.shape[2])
     if not 1 <= components <= min(rows.shape):

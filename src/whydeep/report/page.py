@@ -8,30 +8,24 @@ import hashlib
 import json
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from whydeep.errors import RunError
 from whydeep.report import curves
+from whydeep.report.elements import Table
+from whydeep.runs import write_atomically
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table; the first cell of a row names the row, and `numeric` are the right-aligned columns."""
-
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A drawing: its anchor, its title ("Figure 1. ..."), what to look at, its alt text, and the SVG file."""
+class Drawing:
+    """A figure as it is shown: its anchor, its title ("Figure 1. ..."), what to look at, its alt text, its SVG file."""
 
     name: str
     title: str
@@ -41,10 +35,10 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimText:
     """A claim of an experiment: what is claimed, by whom, what became of it and why, and the numbers behind.
 
-    `reading` says what the tests take the statement to mean.
+    `reading` says what the tests take the statement to mean; a claim of nobody in particular has no `source`.
     """
 
     id: str
@@ -58,7 +52,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictRow:
     """One row of the table of verdicts; it links to the claim of the same id."""
 
     id: str
@@ -82,9 +76,9 @@ class Section:
     question: str
     paragraphs: tuple[str, ...]
     settings: Table
-    figures: tuple[Figure, ...]
+    figures: tuple[Drawing, ...]
     tables: tuple[Table, ...]
-    claims: tuple[Claim, ...]
+    claims: tuple[ClaimText, ...]
     definitions: tuple[tuple[str, str], ...]
     data_file: str
     variables: Table
@@ -94,19 +88,82 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report; `facts`, `methods` and `environment` are (label, value), `notices` come first."""
+    """The whole report; `facts`, `methods` and `environment` are (label, value), `notices` come first.
+
+    `previews` are verdicts that are none, as the run was not what their claims are about.
+    """
 
     title: str
     lead: str
     facts: tuple[tuple[str, str], ...]
     notices: tuple[str, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[VerdictRow, ...]
+    previews: tuple[VerdictRow, ...]
     verdicts_note: str
     sections: tuple[Section, ...]
     methods: tuple[tuple[str, str], ...]
     environment: tuple[tuple[str, str], ...]
     command: str
     references: tuple[str, ...]
+
+
+def keep_section(section: Section, path: Path) -> None:
+    """Write what a section says to a JSON file, for reports that are made without its experiment.
+
+    Its drawings are files of their own, and its claims are judged anew.
+    """
+    record = asdict(replace(section, claims=()))
+    for figure in record["figures"]:
+        del figure["svg"]
+    write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_section(path: Path, figures: Path, claims: tuple[ClaimText, ...] = ()) -> Section:
+    """Read a section that was kept, with its drawings from the folder of figures; those that are gone are named.
+
+    Raises:
+        RunError: it is not there, or cannot be read.
+    """
+
+    def table(record: dict[str, Any]) -> Table:
+        rows, numeric = record["rows"], record["numeric"]
+        return Table(
+            record["caption"],
+            tuple(record["header"]),
+            tuple(map(tuple, rows)),
+            None if numeric is None else tuple(numeric),
+        )
+
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        drawings = tuple(
+            Drawing(**figure, svg=(figures / f"{figure['name']}.svg").read_text(encoding="utf-8"))
+            for figure in record["figures"]
+            if (figures / f"{figure['name']}.svg").exists()
+        )
+        gone = [figure["name"] for figure in record["figures"] if not (figures / f"{figure['name']}.svg").exists()]
+        missing = record["missing"]
+        if gone:
+            missing += f" Drawings that are not there any more: {', '.join(gone)}. "
+            missing += "Give the Python file of the experiment to draw them again."
+        return Section(
+            **record
+            | {
+                "missing": missing.strip(),
+                "paragraphs": tuple(record["paragraphs"]),
+                "settings": table(record["settings"]),
+                "figures": drawings,
+                "tables": tuple(map(table, record["tables"])),
+                "claims": claims,
+                "definitions": tuple(map(tuple, record["definitions"])),
+                "variables": table(record["variables"]),
+            }
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path} cannot be read ({type(error).__name__}): give the file that defines {path.stem} to write it "
+            f"again, or delete results/{path.stem}.nc to leave it out"
+        ) from None
 
 
 def render(page: Page) -> str:
@@ -155,7 +212,7 @@ def _cell(text: str) -> Markup:
     return Markup('{} <span class="interval">[{}</span>').format(estimate, interval)
 
 
-def _drawing(figure: Figure) -> Markup:
+def _drawing(figure: Drawing) -> Markup:
     """Return a figure's SVG as an element of the page.
 
     Drawings in one page share its identifiers and its style sheet. So each identifier is prefixed by the
@@ -185,7 +242,7 @@ def _drawing(figure: Figure) -> Markup:
     return Markup(ET.tostring(root, encoding="unicode"))
 
 
-def _curves(figure: Figure) -> Markup:
+def _curves(figure: Drawing) -> Markup:
     """Return what the page's script knows of a figure (see `report.curves`), as JSON that is safe inside HTML."""
     found = curves.extract(figure.svg)
     return Markup(json.dumps(found, separators=(",", ":")).replace("<", "\\u003c")) if found else Markup("")

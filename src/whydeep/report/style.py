@@ -122,6 +122,16 @@ def draw_band(
         curves.belongs(band, label)
 
 
+def draw_lines(axes: Axes, x: ArrayLike, values: ArrayLike, colour: str) -> None:
+    """Draw values [seed, point] as a thin line for each seed, thinned to the extremes of neighbouring points."""
+    pairs = []
+    for series in np.asarray(values):
+        kept = extremes(series, MOST_POINTS)
+        pairs += [np.asarray(x)[kept], series[kept]]
+    curves.without_values(axes.plot(*pairs, color=colour, linewidth=0.4, alpha=0.5), "each seed")
+    axes.margins(x=0)
+
+
 def extremes(values: ArrayLike, runs: int) -> np.ndarray:
     """Say where the smallest and the largest value lie in each of so many runs of neighbours: what an eye would see.
 

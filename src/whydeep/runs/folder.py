@@ -2,6 +2,7 @@
 
 units/EXPERIMENT/SETTING-DIGEST/seed-0000.nc   one unit each
 results/EXPERIMENT.nc                          the units of an experiment put together
+sections/EXPERIMENT.json                       what the report says of an experiment
 figures/, logs/, manifest.json, claims.json, own-claims.toml, report.html
 """
 
@@ -25,6 +26,7 @@ CONTENTS = (
     "units",
     "results",
     "figures",
+    "sections",
     "progress",
     "logs",
     "manifest.json",
@@ -45,6 +47,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.figures = self.path / "figures"
+        self.sections = self.path / "sections"
         self.progress = self.path / "progress"
         self.manifest = self.path / "manifest.json"
         self.claims = self.path / "claims.json"

@@ -1,0 +1,235 @@
+"""What an experiment is made of: a question, settings, a measurement, claims, figures and tables."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from whydeep.claims import Claim
+from whydeep.data import Dataset
+from whydeep.errors import SettingError, WhydeepError
+from whydeep.population import Stream
+from whydeep.population.streams import Purpose
+from whydeep.report.elements import Figure, Table
+from whydeep.runs.unit import no_progress
+from whydeep.study.design import Design, Plan
+from whydeep.study.files import describe_error, file_of, portable
+from whydeep.variables import Variable
+
+FigureMaker = Callable[[xr.Dataset], Figure | Sequence[Figure]]
+TableMaker = Callable[[xr.Dataset], Table | Sequence[Table]]
+
+
+def dimension(**options: Any) -> Any:
+    """Declare a field of a setting that becomes a dimension of the results, labelled by the field's values."""
+    return field(metadata={"dimension": True}, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One cell of an experiment's design: a frozen dataclass whose fields determine the numbers.
+
+    The fields that are declared by `dimension()` say where it lies in the results, and name it.
+    """
+
+    @property
+    def coordinates(self) -> dict[str, str | float]:
+        """Where the setting lies in the results: dimension -> label."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("dimension")}
+
+    @property
+    def name(self) -> str:
+        """Which setting it is; unique within its experiment, and a part of the names of its random streams."""
+        return " ".join(map(str, self.coordinates.values())) or "setting"
+
+    @property
+    def cost(self) -> float:
+        """Predicted seconds for one seed on one core: for the order of jobs and the time left, nothing else."""
+        return 1.0
+
+    def __reduce__(self) -> tuple:
+        """Go to another process: a setting from a user's file brings along where its class is."""
+        return portable(type(self), vars(self))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a measurement is given beside its setting: seeds, streams, device, data, progress.
+
+    Attributes:
+        experiment, setting: what is measured.
+        seeds: one member of the population for each.
+        root_seed, device: of the run.
+        progress: takes the share of the work that is done, from 0 to 1.
+        source: where the images are; None for an experiment that uses none.
+    """
+
+    experiment: str
+    setting: Setting
+    seeds: tuple[int, ...]
+    root_seed: int = 0
+    device: str = "cpu"
+    progress: Callable[[float], None] = no_progress
+    source: Any = None
+
+    def stream(self, purpose: Purpose, seed: int, *, shared: bool = False, name: str | None = None) -> Stream:
+        """Return the random stream of a seed for a purpose.
+
+        Args:
+            shared: the same for all settings, so that these are paired within each seed.
+            name: instead of the setting's own name, for streams that some settings share or that one has several of.
+        """
+        label = "" if shared else self.setting.name if name is None else name
+        return Stream(self.root_seed, self.experiment, label, seed, purpose)
+
+    def streams(self, purpose: Purpose, *, shared: bool = False, name: str | None = None) -> list[Stream]:
+        """Return the streams of all seeds for a purpose; see `stream`."""
+        return [self.stream(purpose, seed, shared=shared, name=name) for seed in self.seeds]
+
+    def part(self, start: float, stop: float) -> Callable[[float], None]:
+        """Return a function that reports the progress of a part of the work."""
+        return lambda share: self.progress(start + (stop - start) * share)
+
+    def each_seed(self, start: float = 0.0, stop: float = 1.0) -> Iterator[int]:
+        """Go through the indices of the seeds, and report the progress of this part of the work after each.
+
+        >>> shares = []
+        >>> list(Run("demo", Setting(), seeds=(3, 4), progress=shares.append).each_seed(0.5, 1)), shares
+        ([0, 1], [0.75, 1.0])
+        """
+        for index in range(len(self.seeds)):
+            yield index
+            self.part(start, stop)((index + 1) / len(self.seeds))
+
+    def images(self) -> Dataset:
+        """Return the data set of images."""
+        return self.source.load()
+
+    def dataset(self, values: Mapping[str, Any], **coordinates: Any) -> xr.Dataset:
+        """Put measured values into a data set with the dimension `seed`.
+
+        Args:
+            values: variable -> array [seed], or (dimensions, array [seed, ...]) with the dimensions after the seed's,
+                a name or a tuple of names. Tensors are accepted.
+            coordinates: labels of the dimensions, or (dimension, values) or more, as xarray takes them.
+
+        >>> run = Run("demo", Setting(), seeds=(0, 1))
+        >>> run.dataset({"loss": ("epoch", np.ones((2, 3)))}, epoch=[1, 2, 3]).loss.dims
+        ('seed', 'epoch')
+        """
+
+        def arranged(value: Any) -> tuple[tuple[str, ...], np.ndarray]:
+            dims, array = value if isinstance(value, tuple) else ((), value)
+            array = array.cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
+            return ("seed", *((dims,) if isinstance(dims, str) else dims)), array
+
+        return xr.Dataset(
+            {name: arranged(value) for name, value in values.items()}, {"seed": list(self.seeds), **coordinates}
+        )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment: only name, question, settings and measure are needed.
+
+    Attributes:
+        name: as on the command line: lower-case letters, digits and dashes.
+        question: what it asks, in one sentence.
+        settings: from a plan to the settings: what is trained and measured.
+        measure: trains and measures one setting for some seeds, and returns a data set with a dimension `seed`; a
+            function at the top level of its file. Values are floats, so that a missing unit can be not-a-number, and
+            shapes do not depend on which seeds are measured together.
+        design: the values that settings are made of; what can be set.
+        title: its heading; by default made from the name.
+        uses_images: whether it needs a data set of images.
+        variables: variable of the results -> what it is.
+        definitions: term -> how it is defined here.
+        claims: what is claimed about the results.
+        figures, tables: each from the results to one or several of them. Without tables, one lists all variables that
+            have one number per setting and seed.
+        methods: (label, text) for the report's section on methods.
+        references: literature that the report lists.
+        revision: counted up when a change of the code changes the numbers, so that old units are measured again.
+
+    Raises:
+        SettingError: a name that cannot be the name of a file, or parts of another kind.
+    """
+
+    name: str
+    question: str
+    settings: Callable[[Plan], Iterable[Setting]]
+    measure: Callable[[Any, Run], xr.Dataset]
+    design: Design = field(default_factory=Design)
+    title: str = ""
+    uses_images: bool = False
+    variables: Mapping[str, Variable] = field(default_factory=dict)
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    figures: tuple[FigureMaker, ...] = ()
+    tables: tuple[TableMaker, ...] | None = None
+    methods: tuple[tuple[str, str], ...] = ()
+    references: tuple[str, ...] = ()
+    revision: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
+            raise SettingError(f"an experiment is called {self.name!r}: use lower-case letters, digits and dashes")
+        for attribute in ("settings", "measure"):
+            if not callable(getattr(self, attribute)):
+                raise SettingError(f"{self.name}: {attribute} must be a function, not {getattr(self, attribute)!r}")
+        for attribute in ("claims", "figures", "tables"):
+            given = getattr(self, attribute)
+            if given is not None and not isinstance(given, tuple | list):
+                raise SettingError(f"{self.name}: {attribute} must be a tuple, and is {type(given).__name__}")
+
+    @cached_property
+    def heading(self) -> str:
+        """Its title, or one made from its name."""
+        return self.title or self.name.replace("-", " ").capitalize()
+
+    def variable(self, name: str) -> Variable:
+        """Return what a variable is; of one that is not described, its name in words."""
+        return self.variables.get(name) or Variable(name.replace("_", " "))
+
+    def make_settings(self, plan: Plan) -> tuple[Setting, ...]:
+        """Make the settings, each once.
+
+        Raises:
+            SettingError: no settings, or some that are no frozen dataclass, or that cannot be told apart.
+        """
+        settings = tuple(dict.fromkeys(self._checked(setting) for setting in self._given_settings(plan)))
+        if not settings:
+            raise SettingError(f"{self.name} has no settings at {plan.scale} scale")
+        names = [setting.name for setting in settings]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise SettingError(
+                f"{self.name}: two settings are called {twice!r}: declare the fields that tell them apart by "
+                "dimension()"
+            )
+        return settings
+
+    def _given_settings(self, plan: Plan) -> list[Any]:
+        """Call the function; what one from a user's file raises becomes one line."""
+        try:
+            return list(self.settings(plan))
+        except WhydeepError:
+            raise
+        except Exception as error:
+            path = file_of(self.settings)
+            if path is None:
+                raise
+            raise SettingError(f"{self.name}: its settings failed: {describe_error(error, path)}") from None
+
+    def _checked(self, setting: Any) -> Setting:
+        if not isinstance(setting, Setting) or not is_dataclass(setting):
+            raise SettingError(
+                f"{self.name}: settings must be frozen dataclasses that inherit from whydeep.study.Setting, not "
+                f"{type(setting).__name__}"
+            )
+        return setting

@@ -1,0 +1,114 @@
+"""From the units of an experiment to one data set with named dimensions, and back from its file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from whydeep.errors import RunError, WhydeepError
+from whydeep.runs import RunFolder
+from whydeep.study.design import Images, Plan, Scale
+from whydeep.study.experiment import Experiment
+
+Coordinates = Mapping[str, str | float]
+
+FORMAT = 1
+"""Of results: counted up when older ones can no longer be presented."""
+
+
+def read_results(folder: RunFolder, name: str, experiment: Experiment | None = None) -> xr.Dataset:
+    """Read the results of an experiment.
+
+    What results of an earlier version do not say is filled in: meanings of variables, and fields of settings that were
+    added later, whose defaults are what was run.
+
+    Raises:
+        RunError: there are none, or another version of whydeep wrote them in another way.
+    """
+    results = folder.read_results(name)
+    if results.attrs.get("format") != FORMAT:
+        raise RunError(f"{folder.results(name)} was written by another version of whydeep: run it again")
+    defaults: dict[str, Any] = {
+        "root_seed": 0,
+        "changes": "{}",
+        "images": "null",
+        "dataset_asked_for": "",
+        "source": "",
+    }
+    results.attrs = defaults | results.attrs
+    if experiment is not None:
+        for variable in results.data_vars:
+            results[variable].attrs = experiment.variable(str(variable)).attributes | results[variable].attrs
+        settings = json.loads(results.attrs["settings"])
+        results.attrs["settings"] = json.dumps([_default_fields(experiment, results) | one for one in settings])
+    return results
+
+
+def plan_of_results(results: xr.Dataset, experiment: Experiment, scale: Scale, *, changed: bool = True) -> Plan:
+    """Make the plan that an experiment has on the images of some results, with the changes of their run or without.
+
+    Raises:
+        SettingError: changes that the experiment no longer takes.
+    """
+    counts = json.loads(results.attrs["images"])
+    images = Images(**counts) if counts else Images("", 784, 10, 60_000, 10_000)
+    given = json.loads(results.attrs["changes"]) if changed else {}
+    changes = experiment.design.read(given, scale, experiment.name)
+    return Plan(scale, experiment.design.values_at(scale, changes), frozenset(changes), images)
+
+
+def _default_fields(experiment: Experiment, results: xr.Dataset) -> dict[str, Any]:
+    try:
+        setting = experiment.make_settings(plan_of_results(results, experiment, "smoke", changed=False))[0]
+    except WhydeepError:
+        return {}
+    return {one.name: one.default for one in fields(setting) if one.default is not MISSING}
+
+
+def combine(
+    parts: Sequence[tuple[Coordinates, xr.Dataset]], seeds: Sequence[int], settings: Sequence[Coordinates] = ()
+) -> xr.Dataset:
+    """Put settings side by side: every coordinate of a setting becomes a dimension.
+
+    Args:
+        parts: coordinates of a setting, and what was measured there [seed, ...].
+        settings: coordinates of all settings, in the order in which their labels shall lie; those that have no part
+            are not-a-number. Without it, those of the parts.
+        seeds: all seeds that were asked for; missing ones, and combinations of coordinates that have no
+            part, are not-a-number.
+    """
+    aligned = [(coordinates, one.reindex(seed=list(seeds))) for coordinates, one in parts]
+    names = list(parts[0][0])
+    combined = _concat(aligned, names)
+    every = settings or [coordinates for coordinates, _ in parts]
+    labels = {name: list(dict.fromkeys(coordinates[name] for coordinates in every)) for name in names}
+    combined = combined.reindex(labels)
+    for name in combined.data_vars:
+        if combined[name].dtype == object:
+            raise TypeError(f"{name} is not a number in every unit: measure floats")
+    return combined.transpose(*names, "seed", ...)
+
+
+def _concat(parts: Sequence[tuple[Coordinates, xr.Dataset]], names: Sequence[str]) -> xr.Dataset:
+    if not names:
+        (only,) = parts
+        return only[1]
+    first, *others = names
+    labels = list(dict.fromkeys(coordinates[first] for coordinates, _ in parts))
+    pieces = [
+        _concat([(coordinates, one) for coordinates, one in parts if coordinates[first] == label], others)
+        for label in labels
+    ]
+    return xr.concat(
+        pieces,
+        dim=xr.DataArray(labels, dims=first, name=first),
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="outer",
+        combine_attrs="override",
+        fill_value=np.nan,
+    )

@@ -1,0 +1,335 @@
+"""Run experiments: settings to jobs, units to results, results to figures and a report."""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+import xarray as xr
+
+from whydeep.data import Dataset, Source, locate
+from whydeep.errors import SettingError
+from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute
+from whydeep.study import console
+from whydeep.study.design import Each, Images, Plan, Scale, write_value
+from whydeep.study.drawing import draw_figures
+from whydeep.study.experiment import Experiment, Run, Setting
+from whydeep.study.files import PortableFunction
+from whydeep.study.registry import Registry, digest_of
+from whydeep.study.reporting import write_report
+from whydeep.study.request import Request, read_study
+from whydeep.study.results import FORMAT, combine
+from whydeep.study.verdicts import UserClaimsFile, judge_folder, read_user_claims
+
+LONG = 100.0
+"""Predicted seconds of one seed from which on it is a job of its own."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a job runs: an experiment's function, given what it needs of the run."""
+
+    experiment: str
+    measure: PortableFunction
+
+    def __call__(self, setting: Setting, seeds: tuple[int, ...], context: Context) -> xr.Dataset:
+        """Measure a setting for some seeds.
+
+        Raises:
+            SettingError: the function does not return what results are made of.
+        """
+        run = Run(self.experiment, setting, seeds, context.root_seed, context.device, context.progress, context.source)
+        measured = self.measure(setting, run)
+        if not isinstance(measured, xr.Dataset):
+            raise SettingError(f"measure must return an xarray.Dataset, not {type(measured).__name__}")
+        for name, values in measured.data_vars.items():
+            if values.dtype.kind not in "fiub" or name in setting.coordinates:
+                what = f"of type {values.dtype}" if values.dtype.kind not in "fiub" else "called like a dimension"
+                raise SettingError(
+                    f"measure returned the variable {name} {what}: variables are numbers, floats at best"
+                )
+        return measured
+
+
+@dataclass(frozen=True)
+class Study:
+    """A request, resolved: which experiments, on which images, from which plans.
+
+    Attributes:
+        request: what was asked for.
+        registry: all experiments there are.
+        experiments: those of this run.
+        plans: experiment -> its plan.
+        images, source: the data set, and where it is; None where no experiment uses any.
+        device: cpu or cuda.
+    """
+
+    request: Request
+    registry: Registry
+    experiments: tuple[Experiment, ...]
+    plans: Mapping[str, Plan]
+    images: Dataset | None
+    source: Source | None
+    device: str
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those of every setting."""
+        return tuple(range(self.request.seeds))
+
+    @property
+    def context(self) -> Context:
+        """What all jobs share."""
+        return Context(device=self.device, source=self.source, root_seed=self.request.root_seed)
+
+    def changes(self, experiment: str) -> dict[str, str]:
+        """What the user set of an experiment: field -> value, as text."""
+        plan = self.plans[experiment]
+        return {name: write_value(plan.values[name]) for name in plan.values if name in plan.changed}
+
+    def jobs(self) -> list[Job]:
+        """One job per setting, with all seeds."""
+        return [
+            Job(
+                experiment.name,
+                setting,
+                self.seeds,
+                Measurement(experiment.name, PortableFunction(experiment.measure)),
+                digest(
+                    experiment.name,
+                    setting,
+                    revision=experiment.revision,
+                    device=self.device,
+                    root_seed=self.request.root_seed,
+                    data=self.images.fingerprint if experiment.uses_images and self.images else None,
+                    source=digest_of(experiment),
+                ),
+            )
+            for experiment in self.experiments
+            for setting in experiment.make_settings(self.plans[experiment.name])
+        ]
+
+    def configuration(self) -> dict[str, object]:
+        """What the manifest says of it."""
+        request, images = self.request, self.images
+        return {
+            "experiments": [experiment.name for experiment in self.experiments],
+            "scale": request.scale,
+            "seeds": request.seeds,
+            "changes": {name: self.changes(name) for name in self.plans if self.changes(name)},
+            "dataset": images.name if images else None,
+            "dataset_origin": images.origin if images else None,
+            "dataset_fingerprint": images.fingerprint if images else None,
+            "dataset_asked_for": request.dataset,
+            "notice": images.notice if images else "",
+            "root_seed": request.root_seed,
+        }
+
+
+def resolve(request: Request, registry: Registry | None = None) -> Study:
+    """Find the experiments, the data set and the device that a request is about.
+
+    Raises:
+        DataError: a data set that was asked for is not there.
+        SettingError: an unknown experiment, or a change that it cannot take.
+    """
+    if request.study is not None:
+        given = {
+            option.name: getattr(request, option.name)
+            for option in fields(request)
+            if option.default is MISSING or getattr(request, option.name) != option.default
+        }
+        request = read_study(request.study, **{name: value for name, value in given.items() if name != "study"})
+    changes = request.changes
+    registry, names = (registry or Registry.installed()).with_files(request.experiments)
+    experiments = tuple(registry[name] for name in names or registry)
+    if not experiments:
+        raise SettingError("no experiment is installed: install whydeep with pip, or name the Python file of one")
+    for name in changes:
+        if registry.find(name) not in experiments:
+            raise SettingError(f"--set changes {name}, which is not run: add it to the experiments of the run")
+    if request.functions and not any(_goes_through_functions(experiment, request.scale) for experiment in experiments):
+        raise SettingError("--functions is given, and no experiment of the run goes through functions: leave it out")
+    device = _device(request.device)
+    source = images = None
+    if any(experiment.uses_images for experiment in experiments):
+        source = locate(request.dataset, request.data_dir)
+        images = source.load()
+    elif request.dataset:
+        source = locate(request.dataset, request.data_dir)  # a wrong name is an error all the same
+    plans = {
+        experiment.name: plan_of(experiment, request, changes.get(experiment.name, {}), images)
+        for experiment in experiments
+    }
+    return Study(request, registry, experiments, plans, images, source, device)
+
+
+def plan_of(
+    experiment: Experiment, request: Request, changes: Mapping[str, Any], images: Dataset | None = None
+) -> Plan:
+    """Make the plan of an experiment: the values of its design at a scale, with a user's changes.
+
+    `request.functions` takes the place of the list of functions that a design goes through.
+
+    Raises:
+        SettingError: a change that the design cannot take.
+    """
+    design, scale = experiment.design, request.scale
+    if request.functions and _goes_through_functions(experiment, scale):
+        changes = {"function": request.functions, **changes}
+    changed = design.read(changes, scale, experiment.name)
+    counts = None
+    if images is not None and experiment.uses_images:
+        numbers = len(images.train_labels), len(images.test_labels)
+        counts = Images(images.name, images.features, images.classes, *numbers)
+    return Plan(scale, design.values_at(scale, changed), frozenset(changed), counts)
+
+
+def _goes_through_functions(experiment: Experiment, scale: Scale) -> bool:
+    return "function" in experiment.design and isinstance(experiment.design["function"].at(scale), Each)
+
+
+def run_study(request: Request, executor: Executor | None = None, registry: Registry | None = None) -> Outcome:
+    """Run what is missing in the folder, and write results, figures and the report.
+
+    Returns how it ended; what was finished is kept whatever happens.
+
+    Args:
+        request: what to run.
+        executor: another place to train than processes of this machine, such as Dask's ``client.get_executor()``; data
+            sets and files of experiments must lie at the same place there, and `request.workers` says how many jobs to
+            make room for.
+        registry: the experiments that names are looked up in; by default those that are installed.
+
+    Raises:
+        DataError: a data set that was asked for is not there.
+        SettingError: an unknown experiment, or a change that it cannot take.
+        RunError: the folder holds other things, or another process uses it.
+    """
+    study = resolve(request, registry)
+    request, registry = study.request, study.registry
+    workers = request.workers or (1 if study.device == "cuda" else os.cpu_count() or 1)
+    jobs = study.jobs()
+    console.say(console.headline(study))
+    folder = RunFolder(request.out)
+    fresh = request.fresh and request.claims is None
+    user_claims = UserClaimsFile() if fresh else read_user_claims(folder, registry, request.claims)
+    with (
+        folder.claim(fresh=request.fresh),
+        Manifest(
+            folder,
+            configuration=study.configuration(),
+            seeds=study.seeds,
+            device=device_name(study.device),
+            command=request.command,
+        ) as manifest,
+    ):
+        shared = _share_out(jobs, workers) if study.device == "cpu" else jobs
+        start = time.perf_counter()
+        outcome = execute(
+            shared, folder, study.context, workers=workers, executor=executor, split=study.device == "cpu"
+        )
+        console.say(console.costs(outcome, time.perf_counter() - start, workers))
+        manifest.add(outcome)
+        for experiment in study.experiments:
+            _write_results(folder, study, experiment, [job for job in jobs if job.experiment == experiment.name])
+            draw_figures(folder, experiment, again=False)
+    problem = None
+    try:
+        judgements = judge_folder(folder, registry, user_claims)
+    except SettingError as error:  # of a user's claim: nothing else is lost
+        problem, judgements = error, judge_folder(folder, registry, UserClaimsFile())
+    write_report(folder, registry, judgements)
+    console.say(console.verdicts(judgements, registry))
+    console.say(console.closing(outcome, folder))
+    if problem:
+        raise problem
+    return outcome
+
+
+def device_name(device: str) -> str:
+    """Name a device for people.
+
+    >>> device_name("cpu")
+    'cpu'
+    """
+    return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else device
+
+
+def _device(asked: str) -> str:
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise SettingError("--device cuda needs a CUDA GPU that PyTorch can use, and none is available: give cpu")
+    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _share_out(jobs: Sequence[Job], workers: int) -> list[Job]:
+    """Split the seeds of jobs that are too long for all workers to be busy until the end.
+
+    A job takes at most half of a worker's fair share, and a seed that takes long on its own is a job of its own: large
+    networks gain nothing from each other's company, and fit the cache better alone. How seeds are split never changes
+    their numbers.
+    """
+    limit = sum(job.cost for job in jobs) / (2 * workers)
+    shared = []
+    for job in jobs:
+        pieces = min(len(job.seeds), math.ceil(job.cost / limit)) if workers > 1 else 1
+        if job.setting.cost > LONG:
+            pieces = len(job.seeds)
+        bounds = [len(job.seeds) * piece // pieces for piece in range(pieces + 1)]
+        shared += [replace(job, seeds=job.seeds[start:stop]) for start, stop in pairwise(bounds)]
+    return shared
+
+
+def _write_results(folder: RunFolder, study: Study, experiment: Experiment, jobs: Sequence[Job]) -> None:
+    """Combine what is on disk; nothing is written while no unit is there."""
+    seeds = study.seeds
+    measured = [(job, sorted({*job.seeds} - {*folder.missing(job)})) for job in jobs]
+    units = hashlib.sha256(repr([FORMAT, seeds, *((job.digest, done) for job, done in measured)]).encode()).hexdigest()
+    if not any(done for _, done in measured):
+        return
+    attributes = _attributes(study, experiment, jobs) | {
+        "missing": ", ".join(job.setting.name for job, done in measured if len(done) < len(seeds)),
+        "units": units,
+    }
+    if folder.results(experiment.name).exists():
+        written = folder.read_results(experiment.name)
+        if written.attrs.get("units") == units:
+            return
+        console.say(console.replaced(experiment.name, written, study))
+    coordinates = [cast(Setting, job.setting).coordinates for job in jobs]
+    parts = [(place, folder.load(job)) for place, (job, done) in zip(coordinates, measured, strict=True) if done]
+    results = combine(parts, seeds, coordinates)
+    for name in results.data_vars:
+        results[name].attrs.update(experiment.variable(str(name)).attributes)
+    results.attrs = attributes
+    folder.write_results(experiment.name, results)
+
+
+def _attributes(study: Study, experiment: Experiment, jobs: Sequence[Job]) -> dict[str, Any]:
+    """What results say of themselves, so that they can be read, judged and shown on their own."""
+    images = study.images if experiment.uses_images else None
+    plan = study.plans[experiment.name]
+    return {
+        "format": FORMAT,
+        "experiment": experiment.name,
+        "title": experiment.heading,
+        "question": experiment.question,
+        "scale": study.request.scale,
+        "root_seed": study.request.root_seed,
+        "dataset": images.name if images else "",
+        "dataset_origin": images.origin if images else "",
+        "dataset_asked_for": study.request.dataset or "",
+        "images": json.dumps(asdict(plan.images) if plan.images else None),
+        "notice": images.notice if images else "",
+        "changes": json.dumps(study.changes(experiment.name)),
+        "source": digest_of(experiment) or "",
+        "settings": json.dumps([asdict(cast(Any, job.setting)) for job in jobs]),
+        "definitions": "\n".join(f"{term}: {text}" for term, text in experiment.definitions.items()),
+    }

@@ -1,0 +1,117 @@
+"""Requests: the same from the command line, a study file and Python."""
+
+import pytest
+
+from whydeep.cli import _parse
+from whydeep.errors import SettingError
+from whydeep.study import Request
+from whydeep.study.request import read_study
+
+WORDS = ["run", "batch-size", "--scale", "smoke", "--seeds", "3", "--set", "batch-size.epochs=2"]
+
+
+def write(folder, text):
+    path = folder / "study.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+FILE = """
+experiments = ["batch-size"]
+scale = "smoke"
+seeds = 3
+
+[batch-size]
+epochs = 2
+"""
+
+
+def test_command_line_file_and_python_ask_for_the_same(tmp_path):
+    request = Request(("batch-size",), scale="smoke", seeds=3, set=("batch-size.epochs=2",))
+    assert _parse(WORDS) == request
+    path = write(tmp_path, FILE)
+    assert read_study(path) == request
+    assert _parse(["run", "--study", str(path)]) == request
+    assert _parse(["run", f"--study={path}"]) == request
+    assert _parse(list(request.command[1:])) == request
+
+
+def test_options_take_the_place_of_the_file(tmp_path):
+    path = write(tmp_path, FILE)
+    request = _parse(["run", "--study", str(path), "--seeds", "5", "--scale", "quick"])
+    assert (request.seeds, request.scale, request.set) == (5, "quick", ("batch-size.epochs=2",))
+    assert read_study(path, set=("batch-size.epochs=4", "batch-size.clip=1")).set == (
+        "batch-size.epochs=4",
+        "batch-size.clip=1",
+    )
+
+
+def test_changes_on_the_command_line_are_added_to_those_of_the_file(tmp_path):
+    path = write(tmp_path, FILE)
+    request = _parse(["run", "--study", str(path), "--set", "batch-size.epochs=4", "--set", "batch-size.clip=1"])
+    assert request.changes == {"batch-size": {"epochs": "4", "clip": "1"}}
+
+
+def test_lists_and_widths_in_a_file(tmp_path):
+    path = write(tmp_path, "[batch-size]\nbatch_size = [10, 100]\n[parameter-count]\nhidden = [[2, 5], [10, 20]]\n")
+    assert read_study(path).changes == {
+        "batch-size": {"batch_size": "10,100"},
+        "parameter-count": {"hidden": "2-5,10-20"},
+    }
+
+
+def test_files_that_a_study_names_are_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").mkdir()
+    path = write(tmp_path / "studies", 'experiments = ["mine.py"]\nclaims = "claims.toml"\nout = "runs/mine"\n')
+    request = read_study(path)
+    assert request.experiments == ("studies/mine.py",)
+    assert request.claims.as_posix() == "studies/claims.toml"
+    assert request.out.as_posix() == "runs/mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed = 3", "did you mean seeds"),
+        ("seeds = true", "seeds is True, and must be a whole number"),
+        ('seeds = "3"', "must be a whole number"),
+        ("seeds = 0", "--seeds must be 1 or more"),
+        ('scale = "ful"', "did you mean full?"),
+        ("experiments = [1]", "a list of texts"),
+        ("fresh = true", "no option is called 'fresh'"),
+        ("[batch-size]\nepochs = []", "a value or a list of values"),
+        ("[batch-size.epochs]\nx = 1", "a value or a list of values"),
+        ("[batch-size]\nepochs = 1979-05-27", "a value or a list of values"),
+        ("seeds = ", "is not TOML"),
+        ("a = " + "[" * 3000, "is not TOML"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path, text, says):
+    with pytest.raises(SettingError) as error:
+        read_study(write(tmp_path, text))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(SettingError, match="cannot be read"):
+        read_study(tmp_path / "none.toml")
+    with pytest.raises(SettingError, match="is given 2 times"):
+        _parse(["run", "--study", "a.toml", "--study", "b.toml"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"scale": "big"}, "no scale is called 'big'"),
+        ({"device": "tpu"}, "no device is called 'tpu'"),
+        ({"seeds": 0}, "--seeds"),
+        ({"root_seed": -1}, "--root-seed"),
+        ({"workers": -1}, "--workers"),
+        ({"set": ("epochs",)}, "EXPERIMENT.FIELD=VALUE"),
+    ],
+)
+def test_values_that_are_not_accepted(options, says):
+    with pytest.raises(SettingError, match=says):
+        Request(**options)
