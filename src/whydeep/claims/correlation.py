@@ -1,6 +1,7 @@
 """Rank correlation along a dimension."""
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 import xarray as xr
 
 
@@ -19,8 +20,6 @@ def rank_correlation(first: xr.DataArray, second: xr.DataArray, dim: str, *, ski
     array([-1. , -0.5])
     """
 
-    from scipy.stats import spearmanr  # slow to load: only when it is needed
-
     def correlation(x: np.ndarray, y: np.ndarray) -> float:
         known = np.isfinite(x) & np.isfinite(y)
         if not (skipna or known.all()):
@@ -28,6 +27,6 @@ def rank_correlation(first: xr.DataArray, second: xr.DataArray, dim: str, *, ski
         x, y = x[known], y[known]
         if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
             return np.nan
-        return float(spearmanr(x, y).statistic)
+        return float(scipy.stats.spearmanr(x, y).statistic)
 
     return xr.apply_ufunc(correlation, first, second, input_core_dims=[[dim], [dim]], vectorize=True)

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
 
 from whydeep.variables import UNLIMITED, Limits
 
@@ -107,7 +107,7 @@ def interval_band(
         mean = np.where(known, given, 0).sum(axis=0) / n
         deviations = np.where(known, given - mean, 0)
         spread = np.sqrt((deviations**2).sum(axis=0) / (n - 1))
-        half = stdtrit(n - 1, (1 + level) / 2) * spread / np.sqrt(n)
+        half = scipy.special.stdtrit(n - 1, (1 + level) / 2) * spread / np.sqrt(n)
     ends = np.where(n > 1, mean - half, np.nan), mean, np.where(n > 1, mean + half, np.nan)
     with np.errstate(over="ignore"):  # two seeds many orders of magnitude apart: the interval has no end
         low, estimate, high = map(np.exp, ends) if log else ends

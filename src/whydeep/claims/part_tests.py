@@ -6,7 +6,7 @@ from math import inf
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import stdtr
+import scipy  # its parts are loaded when they are used
 
 from whydeep.claims.estimates import Estimate
 from whydeep.claims.sign_flip import sign_flip_p
@@ -124,7 +124,7 @@ def t_test(estimate: Estimate, n: int) -> tuple[float, float]:
         distance = sign * (mean - edge)
         if error == 0:
             return 0.5 if distance == 0 else float(distance < 0)
-        return float(stdtr(n - 1, -distance / error))
+        return float(scipy.special.stdtr(n - 1, -distance / error))
 
     return _of_both_edges(estimate, p_beyond)
 

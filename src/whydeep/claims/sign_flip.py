@@ -1,6 +1,7 @@
 """A test of a mean that does not take values for normal."""
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 from numpy.typing import ArrayLike
 
 EXACT = 2**13
@@ -17,12 +18,10 @@ def sign_flip_p(values: ArrayLike, edge: float = 0.0) -> float:
     >>> sign_flip_p([1.0, 2.0, 3.0])
     0.125
     """
-    from scipy import stats  # slow to load: only when it is needed
-
     distances = np.asarray(values, dtype=float) - edge
     if len(distances) < 2:
         return np.nan
-    tried = stats.permutation_test(
+    tried = scipy.stats.permutation_test(
         (distances,),
         lambda given, axis: given.mean(axis=axis),
         permutation_type="samples",

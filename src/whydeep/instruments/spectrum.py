@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from whydeep.errors import ConvergenceError, SettingError
@@ -139,7 +139,7 @@ def _iterate(
         values, rows = _largest(
             lambda v: sign * product(v) / scale, size, k, tolerance / 4, iterations, BASIS[sign], generator
         )
-    except ArpackNoConvergence as error:
+    except scipy.sparse.linalg.ArpackNoConvergence as error:
         raise ConvergenceError(
             f"only {len(error.eigenvalues)} of {k} eigenvalues of member {index} converged in {iterations} "
             "iterations: allow more, or a larger tolerance"
@@ -171,10 +171,12 @@ def _largest(
         return product(vector) + vector - rows.T @ ((values + 1) * (rows @ vector))
 
     def look(count: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-        moved = LinearOperator((size, size), matvec=without_known, dtype=float)
+        moved = scipy.sparse.linalg.LinearOperator((size, size), matvec=without_known, dtype=float)
         start = generator.standard_normal(size)  # another start sees other copies
         vectors = min(size - 1, max(2 * count + 1, 20, min(basis, BASIS_NUMBERS // size)))
-        found, columns = eigsh(moved, count, which="LA", v0=start, ncv=vectors, maxiter=iterations, tol=tolerance)
+        found, columns = scipy.sparse.linalg.eigsh(
+            moved, count, which="LA", v0=start, ncv=vectors, maxiter=iterations, tol=tolerance
+        )
         return found - 1, columns.T
 
     more = look(k, tolerance)

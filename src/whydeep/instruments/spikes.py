@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are loaded when they are used
 
 from whydeep.errors import SettingError
 
@@ -29,7 +29,7 @@ class Alignment:
 def norm_excess(norms: np.ndarray, window: int = BASELINE) -> np.ndarray:
     """Logarithm of a gradient norm [..., time] over its running median: above zero where it spikes."""
     logs = np.log(norms)
-    return logs - ndimage.median_filter(logs, size=(1,) * (logs.ndim - 1) + (window,), mode="nearest")
+    return logs - scipy.ndimage.median_filter(logs, size=(1,) * (logs.ndim - 1) + (window,), mode="nearest")
 
 
 def slope_change(losses: np.ndarray, window: int = SMOOTHING) -> np.ndarray:
@@ -39,7 +39,7 @@ def slope_change(losses: np.ndarray, window: int = SMOOTHING) -> np.ndarray:
     not overlap: ``|s(t + window) - 2 s(t) + s(t - window)|``. It peaks at the middle of a bump; differences of
     neighbouring times would peak at its edges.
     """
-    smooth = ndimage.uniform_filter1d(np.log(losses), size=window, axis=-1, mode="nearest")
+    smooth = scipy.ndimage.uniform_filter1d(np.log(losses), size=window, axis=-1, mode="nearest")
     change = np.zeros_like(smooth)
     middle, before, after = smooth[..., window:-window], smooth[..., : -2 * window], smooth[..., 2 * window :]
     change[..., window:-window] = np.abs(after - 2 * middle + before)
@@ -87,9 +87,7 @@ def spike_alignment(losses: np.ndarray, norms: np.ndarray) -> Alignment:
 
 def _standard_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks along time with mean 0 and variance 1; a constant series becomes zeros."""
-    from scipy.stats import rankdata  # slow to load: only when it is needed
-
-    ranks = rankdata(values, axis=-1)
+    ranks = scipy.stats.rankdata(values, axis=-1)
     ranks -= ranks.mean(axis=-1, keepdims=True)
     spread = ranks.std(axis=-1, keepdims=True)
     return np.divide(ranks, spread, out=np.zeros_like(ranks), where=spread > 0)
