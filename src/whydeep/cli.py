@@ -179,6 +179,9 @@ def main(arguments: list[str] | None = None) -> None:
     except WhydeepError as error:
         print(f"whydeep: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read the output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print("whydeep: interrupted; what was finished is kept: run the same command to go on", file=sys.stderr)
         sys.exit(130)

@@ -232,7 +232,7 @@ def test_names_that_clash(walk, capsys):
             MINIMAL.replace("[Walk(steps=10)]", "[Walk(steps=1), Walk(steps=2)]"),
             "declare the fields that tell them apart",
         ),
-        (MINIMAL.replace('"walk"', '"My Walk"'), "use lower-case letters"),
+        (MINIMAL.replace('"walk"', '"My Walk"'), "lower-case letters, digits and dashes"),
         (MINIMAL.replace("settings, measure)", "settings, lambda setting, run: None)"), "at the top level of its file"),
         (MINIMAL.replace("settings, measure)", "settings, None)"), "measure must be a function"),
     ],

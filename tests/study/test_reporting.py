@@ -65,7 +65,7 @@ def test_claims_that_are_not_judged_say_why():
     judged = judge([Case("walk", WALK.claims[0], results), Case("dice", DICE.claims[0], None)])
     note = reporting._verdicts_note(judged, {"walk": results})
     assert note.startswith("No claim was tested.")
-    assert " 1 more claims have no verdict" in note
+    assert " 1 claims have no verdict" in note
     assert " Claims about experiments that were not run: 1." in note
 
 

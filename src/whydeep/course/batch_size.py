@@ -113,8 +113,7 @@ def _correlation(results: xr.Dataset) -> xr.DataArray:
 
 
 SEEN = "This was decided after results at quick scale had been seen, before those at full scale."
-REFERENCE = images.trained_for(40)
-SIZES = (Need("batch_size", labels=DESIGN["batch_size"].default.values), *REFERENCE)
+SIZES = Need("batch_size", labels=DESIGN["batch_size"].default.values), *images.trained_for(40, hidden=(20, 30))
 
 
 def _best_sizes(statement: str, variable: str, low: float = -inf, high: float = inf) -> Claim:
@@ -130,7 +129,7 @@ CLAIMS = (
     reported(
         "C23. Sensitivity falls as the batch size grows.",
         Test("rank correlation of sensitivity with the batch size", _correlation, high=0, limits=CORRELATION),
-        needs=REFERENCE,
+        needs=SIZES,
     ),
     reported(
         "C24. Accuracy is lowest below 10 and above 1,000.",

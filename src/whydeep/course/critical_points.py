@@ -151,7 +151,7 @@ REFERENCE = (
     Need("activation", labels=("relu",)),
     Need("networks", least=12, where={"activation": "relu"}),
     Need("cycles", least=3, where={"activation": "relu"}),
-    *(need for need in functions.trained_for(3000, points=1000) if need.name != "activation"),
+    *(need for need in functions.trained_for(hidden=(3, 5), iterations=3000, points=1000) if need.name != "activation"),
 )
 
 SHARE_OF_RELU = "after phase two, share of the ReLU networks"

@@ -149,6 +149,7 @@ REFERENCE = (
         for network, layers in HIDDEN_LAYERS.items()
     ),
     Need("least_iterations", least=1000),
+    Need("most_iterations", least=1000),
     Need("points", least=2000),
     *AS_IN_THE_REPORT,
 )

@@ -156,14 +156,11 @@ def train_until(
     return padded, ended
 
 
-def trained_for(iterations: int, *, points: int) -> tuple[Need, ...]:
-    """What a claim of the course report about cos needs: its iterations and points, and the same way to train."""
-    return (
-        Need("function", equals="cos"),
-        Need("iterations", least=iterations),
-        Need("points", least=points),
-        *AS_IN_THE_REPORT,
-    )
+def trained_for(*, hidden: tuple[int, ...], **counts: int) -> tuple[Need, ...]:
+    """What a claim of the course report about cos needs: its network, the same way to train, and at least so many
+    iterations, points, and more by name."""
+    least = (Need(name, least=count) for name, count in counts.items())
+    return (Need("function", equals="cos"), *least, Need("widths", equals=(1, *hidden, 1)), *AS_IN_THE_REPORT)
 
 
 VARIABLES = {

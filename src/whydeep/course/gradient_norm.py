@@ -75,13 +75,11 @@ def _alignment(results: xr.Dataset) -> xr.Dataset:
     return xr.Dataset({name: ("seed", values) for name, values in columns.items()}, {"seed": results.seed})
 
 
-EXCESS = derived(_alignment, "excess")
-
 CLAIMS = (
     reported(
         "C11. Spikes of the gradient norm sit where the loss changes its slope.",
-        Test("rank correlation of gradient-norm excess and slope change, beyond shifts", EXCESS, low=0),
-        needs=functions.trained_for(3000, points=1000),
+        Test("rank correlation of norm excess and slope change, beyond shifts", derived(_alignment, "excess"), low=0),
+        needs=functions.trained_for(hidden=(5, 10, 5), iterations=3000, points=1000),
     ),
 )
 

@@ -246,16 +246,20 @@ def both_splits(results: xr.Dataset, quantity: str) -> xr.DataArray:
     return xr.concat([results[f"train_{quantity}"], results[f"test_{quantity}"]], dim=labels)
 
 
-def trained_for(epochs: int, *, batch_size: int | None = None, **where: Any) -> tuple[Need, ...]:
-    """What a claim of the course report needs: its epochs, as many training images, and the same way to train.
+def trained_for(
+    epochs: int, *, hidden: tuple[int, ...] | None = None, batch_size: int | None = None, **where: Any
+) -> tuple[Need, ...]:
+    """What a claim of the course report needs: its epochs and images, and the same network and way to train.
 
     Args:
-        batch_size: that of the report, where the experiment does not compare sizes.
+        hidden, batch_size: of the course report; None where settings differ in it.
         where: field of a setting -> value: only these settings need so many epochs and images.
     """
-    amounts = Need("epochs", least=epochs, where=where), Need("train_images", least=60_000, where=where)
-    batches = (Need("batch_size", equals=batch_size),) if batch_size else ()
-    return (*amounts, *AS_IN_THE_REPORT, *batches)
+    counts = {"epochs": epochs, "train_images": 60_000, "test_images": 10_000}
+    needs = [Need(name, least=count, where=where) for name, count in counts.items()]
+    needs += [Need("widths", equals=(784, *hidden, 10), where=where)] if hidden else []
+    needs += [Need("batch_size", equals=batch_size, where=where)] if batch_size else []
+    return (*needs, *AS_IN_THE_REPORT)
 
 
 image_experiment = partial(text.course_experiment, uses_images=True)

@@ -115,7 +115,8 @@ def _best_other(results: xr.Dataset) -> xr.DataArray:
     return accuracy.where(~ends).max("alpha") - accuracy.where(ends).min("alpha")
 
 
-SAME_LINE = Need("second_learning_rate", equals=0.01), Need("alpha_steps", equals=20), Need("beyond", equals=1)
+LINE = {"second_learning_rate": 0.01, "alpha_steps": 20, "beyond": 1}
+SAME_LINE = Need("evaluated_images", least=10_000), *(Need(name, equals=value) for name, value in LINE.items())
 
 CLAIMS = (
     reported(
@@ -124,7 +125,7 @@ CLAIMS = (
         reading="“poorer” means at most 0.002 above the poorer end, at all other alphas in [-1, 2], 0.05 apart. Where "
         "the ends are of different heights, a neighbour of the better one can lie above the poorer one and be against "
         "the claim, though both are peaks.",
-        needs=(*images.trained_for(10, batch_size=25), *SAME_LINE),
+        needs=(*images.trained_for(10, hidden=(30,), batch_size=25), *SAME_LINE),
     ),
 )
 

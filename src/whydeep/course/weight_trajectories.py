@@ -171,7 +171,7 @@ CLAIMS = (
         Test("directness beyond that of random walks, whole network", _directness_beyond_null, low=0),
         reading="“gradually” means that the loss of every series falls, and that the path is straighter than random "
         "walks of the same steps. Neither rules out that single steps are large.",
-        needs=functions.trained_for(3000, points=1000),
+        needs=functions.trained_for(hidden=(3, 5), iterations=3000, points=1000, series=8, snapshots=30, walks=100),
     ),
 )
 

@@ -271,8 +271,9 @@ def _read_value(name: str, given: Any, example: Any, entry: Field) -> Any:
     outside = limited and not low <= value <= high
     if value is None or (entry.choices and value not in entry.choices) or outside:
         text = given if isinstance(given, str) else json.dumps(given, default=str)
-        accepted = near_names(str(given), entry.choices) if entry.choices else _accepted(example, entry)
-        raise SettingError(f"{name} is {text[:80]!r}, and must be {accepted}")
+        if entry.choices:
+            raise SettingError(f"{name} is {text[:80]!r}: {near_names(str(given), entry.choices)}")
+        raise SettingError(f"{name} is {text[:80]!r}, and must be {_accepted(example, entry)}")
     return value
 
 

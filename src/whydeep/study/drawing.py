@@ -18,21 +18,32 @@ from whydeep.study.results import read_results
 
 
 def draw_figures(folder: RunFolder, experiment: Experiment, *, again: bool = True) -> None:
-    """Draw the figures of an experiment whose results are there; unless `again`, only where results are newer."""
+    """Draw the figures of an experiment whose results are there; unless `again`, only where results are newer.
+
+    Raises:
+        RunError: a figure of a user's file fails; the others are drawn.
+    """
     if experiment.name not in folder.experiments():
         return
     results = read_results(folder, experiment.name, experiment)
     folder.figures.mkdir(exist_ok=True)
     written = folder.results(experiment.name).stat().st_mtime
+    problem = None
     for figure in figures_of(experiment, results):
         path = folder.figures / figure.name
         files = path.with_suffix(".svg"), path.with_suffix(".png")
         if not again and all(file.exists() and file.stat().st_mtime > written for file in files):
             continue
-        with figure_style():
-            drawn = _called(experiment, figure.draw)
-            notice(drawn, results.attrs["notice"])
-        save(drawn, path)
+        try:
+            with figure_style():
+                drawn = _called(experiment, figure.draw)
+                notice(drawn, results.attrs["notice"])
+        except RunError as error:  # the others are drawn all the same
+            problem = error
+        else:
+            save(drawn, path)
+    if problem:
+        raise problem
 
 
 def figures_of(experiment: Experiment, results: xr.Dataset) -> list[Figure]:

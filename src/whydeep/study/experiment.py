@@ -177,8 +177,10 @@ class Experiment:
     revision: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
-            raise SettingError(f"an experiment is called {self.name!r}: use lower-case letters, digits and dashes")
+        if not isinstance(self.name, str) or not re.fullmatch(r"(?=.{1,60}$)[a-z0-9]+(-[a-z0-9]+)*", self.name):
+            raise SettingError(
+                f"an experiment is called {str(self.name)[:80]!r}: use at most 60 lower-case letters, digits and dashes"
+            )
         for attribute in ("settings", "measure"):
             if not callable(getattr(self, attribute)):
                 raise SettingError(f"{self.name}: {attribute} must be a function, not {getattr(self, attribute)!r}")
@@ -232,4 +234,10 @@ class Experiment:
                 f"{self.name}: settings must be frozen dataclasses that inherit from whydeep.study.Setting, not "
                 f"{type(setting).__name__}"
             )
+        for name, label in setting.coordinates.items():
+            if name == "seed" or not isinstance(label, str | int | float) or label != label:
+                raise SettingError(
+                    f"{self.name}: the dimension {name} has the label {label!r}: labels are texts or numbers, and no "
+                    "dimension of settings is called seed"
+                )
         return setting

@@ -6,7 +6,6 @@ import importlib.util
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
-from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -165,17 +164,32 @@ def _imports_beside(file: Path, experiment: Path) -> Iterator[tuple[str, Path]]:
     except (SyntaxError, ValueError, RecursionError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise SettingError(f"{file} is not Python{line}: {getattr(error, 'msg', error)}") from None
-    package = experiment.parent
-    while (package / "__init__.py").exists():
-        package = package.parent
+    package = _package_of(experiment)
     for level, name in sorted(_imported_names(tree)):
-        folders = [file.parents[level - 1]] if 0 < level <= len(file.parents) else [experiment.parent, package]
         parts = name.split(".") if name else []
-        for folder, depth in product(dict.fromkeys(folders), range(1, len(parts) + 1)):
+        if level:
+            folder = file.parents[level - 1] if level <= len(file.parents) else None
+        elif package is None:
+            folder = experiment.parent
+        else:  # of an installed package, nothing that lies beside it
+            folder = package.parent if parts[:1] == [package.name] else None
+        if folder is None:
+            continue
+        for depth in range(1, len(parts) + 1):
             place = folder.joinpath(*parts[:depth])
             for candidate in (place.with_suffix(".py"), place / "__init__.py"):
                 if candidate.is_file():
                     yield "." * level + ".".join(parts[:depth]), candidate.resolve()
+
+
+def _package_of(file: Path) -> Path | None:
+    """Return the folder of the outermost package that a file is part of; None if it is of none."""
+    package = None
+    for folder in file.parents:
+        if not (folder / "__init__.py").exists():
+            break
+        package = folder
+    return package
 
 
 def _imported_names(tree: ast.AST) -> set[tuple[int, str]]:

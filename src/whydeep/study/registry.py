@@ -77,7 +77,8 @@ class Registry(Mapping[str, Experiment]):
             SettingError: a name of no experiment, a file that is wrong, or a clash of names.
         """
         added, names = [], []
-        for word in dict.fromkeys(map(str, words)):
+        meant = {str(Path(word).resolve()) if is_file_name(str(word)) else str(word): str(word) for word in words}
+        for word in meant.values():
             if is_file_name(word):
                 read = read_file(Path(word))
                 added += read
@@ -105,7 +106,11 @@ def read_file(path: Path) -> list[Experiment]:
     """
     if not path.is_file():
         raise SettingError(f"there is no file {path}: give the Python file of an experiment, or a name")
+    if path.suffix != ".py":
+        raise SettingError(f"{path} is no Python file: give that of an experiment (a study file goes to run --study)")
     module = load_file(path)
+    if hasattr(module, "EXPERIMENT") and hasattr(module, "EXPERIMENTS"):
+        raise SettingError(f"{path} defines EXPERIMENT and EXPERIMENTS: put all of them in EXPERIMENTS")
     defined = getattr(module, "EXPERIMENT", None) or getattr(module, "EXPERIMENTS", None)
     try:
         return _several(defined)
@@ -119,7 +124,12 @@ def source_of(experiment: Experiment) -> Path | None:
     """Return the file of an experiment from outside; None for whydeep's own, whose revision says what they are."""
     if experiment.measure.__module__.partition(".")[0] == "whydeep":
         return None
-    return file_of(experiment.measure) or Path(str(sys.modules[experiment.measure.__module__].__file__))
+    file = file_of(experiment.measure) or getattr(sys.modules[experiment.measure.__module__], "__file__", None)
+    if file is None or experiment.measure.__module__ == "__main__":
+        raise SettingError(
+            f"{experiment.name} must be defined in a file that is imported, as workers import it as well"
+        )
+    return Path(file)
 
 
 def digest_of(experiment: Experiment) -> str | None:

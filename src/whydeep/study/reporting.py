@@ -16,7 +16,7 @@ from whydeep.claims import Judgement, adjusted_p, format_p, preview_text
 from whydeep.errors import RunError
 from whydeep.networks import parameter_count
 from whydeep.report import page
-from whydeep.report.elements import Table
+from whydeep.report.elements import Figure, Table
 from whydeep.report.texts import write_number
 from whydeep.runs import RunFolder, read_manifest, write_atomically
 from whydeep.study import methods, provenance
@@ -89,14 +89,18 @@ def _section(
     path = folder.sections / f"{name}.json"
     if experiment is None:
         return page.read_section(path, folder.figures, claims=claims)
-    missing = results.attrs["missing"]
     sentence, settings = settings_table(experiment.heading, json.loads(results.attrs["settings"]), results)
+    figures, tables, problems = _figures_and_tables(experiment, results)
     drawings = tuple(
         page.Drawing(figure.name, figure.title, figure.caption, figure.alt, file.read_text(encoding="utf-8"))
-        for figure in figures_of(experiment, results)
+        for figure in figures
         for file in [folder.figures / f"{figure.name}.svg"]
         if file.exists()
     )
+    absent = {figure.name for figure in figures} - {drawing.name for drawing in drawings}
+    problems += [f"Not drawn: {', '.join(sorted(absent))}."] if absent else []
+    if results.attrs["missing"]:
+        problems.append(f"Some units are missing: {results.attrs['missing']}. Run the same command again to go on.")
     section = page.Section(
         name=experiment.name,
         title=experiment.heading,
@@ -104,16 +108,30 @@ def _section(
         paragraphs=(provenance.sample(results), sentence),
         settings=settings,
         figures=drawings,
-        tables=tuple(tables_of(experiment, results)),
+        tables=tuple(tables),
         claims=claims,
         definitions=tuple(experiment.definitions.items()),
         data_file=folder.results(experiment.name).relative_to(folder.path).as_posix(),
         variables=_variables(experiment, results),
         labels=_labels(results),
-        missing=f"Some units are missing: {missing}. Run the same command again to go on." if missing else "",
+        missing=" ".join(problems),
     )
     page.keep_section(section, path)
     return section
+
+
+def _figures_and_tables(experiment: Experiment, results: xr.Dataset) -> tuple[list[Figure], list[Table], list[str]]:
+    """Make the figures and tables of an experiment, and say why where a user's function fails."""
+    made: list[list] = []
+    problems = []
+    for make in (figures_of, tables_of):
+        try:
+            made.append(make(experiment, results))
+        except RunError as error:
+            made.append([])
+            problems.append(f"{error}.")
+    figures, tables = made
+    return figures, tables, problems
 
 
 def _variables(experiment: Experiment, results: xr.Dataset) -> Table:
@@ -162,7 +180,7 @@ def _verdicts_note(judgements: Sequence[Judgement], results: provenance.Results)
     others = sum(j.verdict == "not-run" and j.experiment not in results for j in judgements)
     absent += f" Claims about experiments that were not run: {others}." if others else ""
     previews = (
-        f" {counts['preview']} more claims have no verdict, as they are about other settings than those that were run: "
+        f" {counts['preview']} claims have no verdict, as they are about other settings than those that were run: "
         "the table of previews says which command decides them."
         if counts["preview"]
         else ""

@@ -47,14 +47,23 @@ def read_results(folder: RunFolder, name: str, experiment: Experiment | None = N
     return results
 
 
-def plan_of_results(results: xr.Dataset, experiment: Experiment, scale: Scale, *, changed: bool = True) -> Plan:
+MNIST = Images("MNIST", 784, 10, 60_000, 10_000)
+
+
+def plan_of_results(
+    results: xr.Dataset, experiment: Experiment, scale: Scale, *, changed: bool = True, mnist: bool = False
+) -> Plan:
     """Make the plan that an experiment has on the images of some results, with the changes of their run or without.
+
+    Args:
+        changed: whether with the changes.
+        mnist: whether on MNIST instead.
 
     Raises:
         SettingError: changes that the experiment no longer takes.
     """
     counts = json.loads(results.attrs["images"])
-    images = Images(**counts) if counts else Images("", 784, 10, 60_000, 10_000)
+    images = Images(**counts) if counts and not mnist else MNIST
     given = json.loads(results.attrs["changes"]) if changed else {}
     changes = experiment.design.read(given, scale, experiment.name)
     return Plan(scale, experiment.design.values_at(scale, changes), frozenset(changes), images)

@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 from whydeep.data import Dataset, Source, locate
-from whydeep.errors import SettingError
+from whydeep.errors import RunError, SettingError, WhydeepError
 from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute
 from whydeep.study import console
 from whydeep.study.design import Each, Images, Plan, Scale, write_value
@@ -219,8 +219,8 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
     jobs = study.jobs()
     console.say(console.headline(study))
     folder = RunFolder(request.out)
-    fresh = request.fresh and request.claims is None
-    user_claims = UserClaimsFile() if fresh else read_user_claims(folder, registry, request.claims)
+    user_claims = read_user_claims(folder, registry, request.claims, kept=not request.fresh)
+    problem: WhydeepError | None = None
     with (
         folder.claim(fresh=request.fresh),
         Manifest(
@@ -240,8 +240,10 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
         manifest.add(outcome)
         for experiment in study.experiments:
             _write_results(folder, study, experiment, [job for job in jobs if job.experiment == experiment.name])
-            draw_figures(folder, experiment, again=False)
-    problem = None
+            try:
+                draw_figures(folder, experiment, again=False)
+            except RunError as error:  # of a user's figure: the report says so, and nothing else is lost
+                problem = error
     try:
         judgements = judge_folder(folder, registry, user_claims)
     except SettingError as error:  # of a user's claim: nothing else is lost
@@ -300,9 +302,10 @@ def _write_results(folder: RunFolder, study: Study, experiment: Experiment, jobs
     }
     if folder.results(experiment.name).exists():
         written = folder.read_results(experiment.name)
-        if written.attrs.get("units") == units:
+        if all(str(written.attrs.get(name)) == str(value) for name, value in attributes.items()):
             return
-        console.say(console.replaced(experiment.name, written, study))
+        if written.attrs.get("units") != units:
+            console.say(console.replaced(experiment.name, written, study))
     coordinates = [cast(Setting, job.setting).coordinates for job in jobs]
     parts = [(place, folder.load(job)) for place, (job, done) in zip(coordinates, measured, strict=True) if done]
     results = combine(parts, seeds, coordinates)

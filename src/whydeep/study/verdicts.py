@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +36,21 @@ class UserClaimsFile:
             write_atomically(folder.own_claims, self.toml)
 
 
-def read_user_claims(folder: RunFolder, registry: Registry, path: Path | None) -> UserClaimsFile:
-    """Read a user's claims from a file, or else those in TOML that an earlier command left in the folder.
+def read_user_claims(folder: RunFolder, registry: Registry, path: Path | None, *, kept: bool = True) -> UserClaimsFile:
+    """Read a user's claims from a file, and those in TOML that an earlier command left in the folder, if `kept`.
 
     Raises:
         SettingError: the file is wrong, or a claim is about no experiment, or called like another.
     """
-    kept = folder.own_claims if folder.own_claims.is_file() else None
-    if path is not None and path.suffix == ".toml":
-        kept = None  # another file takes the place of the one that was kept
+    # Another TOML file takes the place of the one that was kept.
+    earlier = folder.own_claims if kept and not (path is not None and path.suffix == ".toml") else None
     variables = {name: experiment.variables for name, experiment in registry.items() if experiment.variables}
     claims: UserClaims = []
-    if kept is not None:
+    if earlier is not None and earlier.is_file():
         try:
-            claims += read_claims(kept, variables)
+            claims += read_claims(earlier, variables)
         except SettingError as error:
-            advice = f"kept from an earlier command: give another with --claims, or delete {kept}"
+            advice = f"kept from an earlier command: give another with --claims, or delete {earlier}"
             raise SettingError(f"{error} ({advice})") from None
     claims += read_claims(path, variables) if path is not None else []
     experiments = [*registry, *(name for name in folder.experiments() if name not in registry)]
@@ -92,12 +92,14 @@ def judge_folder(folder: RunFolder, registry: Registry, user: UserClaimsFile) ->
     ]
     judged = {case.claim.id for case in cases}
     cases += [
-        _stored_case(folder, record)
+        _stored_case(folder, record, results[record["experiment"]])
         for record in _stored_records(folder, {*measured} - {*registry})
         if record["id"] not in judged
     ]
     judgements = judge(cases)
-    text = json.dumps({"claims": [judgement.record() for judgement in judgements]}, indent=1, ensure_ascii=False)
+    units = {name: dataset.attrs.get("units", "") for name, dataset in results.items()}
+    records = [judgement.record() | {"results": units.get(judgement.experiment, "")} for judgement in judgements]
+    text = json.dumps({"claims": records}, indent=1, ensure_ascii=False)
     write_atomically(folder.claims, (text + "\n").encode())
     user.keep(folder)
     return judgements
@@ -114,9 +116,14 @@ def _stored_records(folder: RunFolder, experiments: Set[str]) -> list[dict[str, 
         raise RunError(f"{folder.claims} cannot be read ({one_line(error)}): {_way_out(*experiments)}") from None
 
 
-def _stored_case(folder: RunFolder, record: Mapping[str, Any]) -> Case:
+def _stored_case(folder: RunFolder, record: Mapping[str, Any], results: xr.Dataset) -> Case:
+    """Return the case of a stored record; it is not judged if the results are others than those it is about."""
     try:
-        return stored_case(record)
+        case = stored_case(record)
+        if record.get("results", results.attrs.get("units")) == results.attrs.get("units"):
+            return case
+        problem = "its results are newer than what is stored: give the Python file that defines it after the folder"
+        return replace(case, stored=Evidence(problem=problem))
     except RunError as error:
         what = str(error).partition(": judge it")[0]
         raise RunError(f"{folder.claims}: {what}: {_way_out(record['experiment'])}") from None
@@ -146,17 +153,20 @@ def _decided_by(experiment: Experiment | None, claim: Claim, results: xr.Dataset
 
 def deciding_command(experiment: Experiment, claim: Claim, results: xr.Dataset) -> str:
     """Return the command that runs an experiment as a claim needs it: at the smallest scale that does, with the changes
-    of the run if they fit, else without them. Empty if no scale does."""
+    of the run if they fit, else without them, and on MNIST if the images do not fit. Empty if no scale does."""
     attributes = results.attrs
     given = json.loads(attributes["changes"])
-    for changed in (True, False) if given else (False,):
-        for scale in SCALES[SCALES.index(attributes["scale"]) :]:
-            try:
-                settings = experiment.make_settings(plan_of_results(results, experiment, scale, changed=changed))
-            except SettingError:
-                continue
-            if _is_met(claim, settings, results):
-                return _command(experiment, scale, given if changed else {}, attributes["dataset_asked_for"])
+    images = (False, True) if experiment.uses_images and attributes["dataset"] != "MNIST" else (False,)
+    scales = SCALES[SCALES.index(attributes["scale"]) :]
+    for mnist, changed, scale in product(images, (True, False) if given else (False,), scales):
+        try:
+            plan = plan_of_results(results, experiment, scale, changed=changed, mnist=mnist)
+            settings = experiment.make_settings(plan)
+        except SettingError:
+            continue
+        if _is_met(claim, settings, results, measured=not mnist):
+            dataset = "mnist" if mnist else attributes["dataset_asked_for"]
+            return _command(experiment, scale, given if changed else {}, dataset)
     return ""
 
 
@@ -168,9 +178,13 @@ def _command(experiment: Experiment, scale: Scale, changes: Mapping[str, str], d
     return shlex.join([*words, "--dataset", dataset] if dataset else words)
 
 
-def _is_met(claim: Claim, settings: Sequence[Setting], results: xr.Dataset) -> bool:
-    """Whether settings meet the conditions of a claim; those that are about measured variables are asked of results."""
+def _is_met(claim: Claim, settings: Sequence[Setting], results: xr.Dataset, *, measured: bool) -> bool:
+    """Whether settings meet the conditions of a claim.
+
+    Those about measured variables are asked of the results; on other images (not `measured`) they are left open.
+    """
     fields = [asdict(setting) for setting in settings]
     labels = {name: list(dict.fromkeys(one[name] for one in fields)) for name in settings[0].coordinates}
     planned = xr.Dataset(coords=labels, attrs={"settings": json.dumps(fields)})
-    return not any(need.unmet(planned if need.name in fields[0] else results) for need in claim.needs)
+    needs = [need for need in claim.needs if measured or need.name in fields[0]]
+    return not any(need.unmet(planned if need.name in fields[0] else results) for need in needs)
