@@ -128,7 +128,7 @@ def test_claims_are_about_relu_networks_as_the_course_report_trains_them():
     [
         ({"weight_decay": 0.1}, "critical-points has no weight_decay: phase two and the Hessian are those of the loss"),
         ({"hidden": "800-400"}, "Hessians of 4 networks with 322,401 parameters take more than 4 GiB"),
-        ({"activation": "relu,gelu"}, "activation is 'gelu', and must be"),
+        ({"activation": "relu,gelu"}, "activation is 'gelu': did you mean relu"),
     ],
 )
 def test_what_has_no_landscape_is_refused_before_anything_runs(changes, message):

@@ -151,7 +151,8 @@ def test_what_claims_need():
     def results(scale, images=MNIST, **changes):
         settings = [vars(setting) for setting in settings_of(EXPERIMENT, scale, images, **changes)]
         labels = {"training": [setting["training"] for setting in settings]}
-        return xr.Dataset(coords=labels, attrs={"settings": json.dumps(settings)})
+        parameters = {"parameters": ("training", [float(parameter_count(setting["widths"])) for setting in settings])}
+        return xr.Dataset(parameters, labels, {"settings": json.dumps(settings)})
 
     for claim in ("C14", "C15", "C16"):
         assert unmet(EXPERIMENT, claim, results("full")) == ()

@@ -210,7 +210,7 @@ def test_list_help_and_data(tmp_path):
     one = whydeep("list", "batch-size", "parameter-count", cwd=tmp_path).stdout
     assert "  C23  Sensitivity falls as the batch size grows.\n       rank correlation of sensitivity" in one
     assert "  jacobian_norm        Frobenius norm" in one
-    assert "needs epochs at least 40" in one
+    assert "epochs at least 40" in one
     assert (
         "  batch_size        5,25,125,500,1500  5,25,125,500,1500  5,25,125,500,1500  a list, each a whole number"
         in one
