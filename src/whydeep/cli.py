@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 # Threads that wait must sleep: spinning ones can slow a busy machine by orders of magnitude. OpenMP reads
 # this when torch is imported, so it is set before any module that imports torch.
@@ -23,6 +23,10 @@ from tyro.conf import Positional, arg, subcommand
 import whydeep
 from whydeep.errors import SettingError, WhydeepError, near_names
 from whydeep.study.request import Request, merge_changes, read_study
+
+if TYPE_CHECKING:
+    from whydeep.runs import RunFolder
+    from whydeep.study.registry import Registry
 
 Experiments = Annotated[Positional[tuple[str, ...]], arg(metavar="[EXPERIMENT ...]")]
 UserClaimsPath = Annotated[Path | None, arg(metavar="FILE")]
@@ -61,19 +65,16 @@ class Report:
 
     def __call__(self) -> int:
         """Write the report."""
-        from whydeep.runs import RunFolder
         from whydeep.study.drawing import draw_figures
-        from whydeep.study.registry import Registry
         from whydeep.study.reporting import write_report
         from whydeep.study.verdicts import judge_folder, read_user_claims
 
-        folder = RunFolder(self.folder)
-        folder.require()
-        registry, _ = Registry.installed().with_files(self.experiments)
+        folder, registry = _open_run(self.folder, self.experiments)
         judgements = judge_folder(folder, registry, read_user_claims(folder, registry, self.claims))
-        for experiment in registry.values():
-            draw_figures(folder, experiment)
+        problem = draw_figures(folder, registry.values())
         write_report(folder, registry, judgements)
+        if problem:
+            raise problem
         _say_what_is_stored(folder.experiments(), registry)
         print(f"report: {folder.report}")
         return 0
@@ -97,15 +98,11 @@ class Claims:
 
     def __call__(self) -> int:
         """Print the verdicts; a report that is there gets them as well."""
-        from whydeep.runs import RunFolder
         from whydeep.study import console
-        from whydeep.study.registry import Registry
         from whydeep.study.reporting import write_report
         from whydeep.study.verdicts import judge_folder, read_user_claims
 
-        folder = RunFolder(self.folder)
-        folder.require()
-        registry, _ = Registry.installed().with_files(self.experiments)
+        folder, registry = _open_run(self.folder, self.experiments)
         user = read_user_claims(folder, registry, self.claims)
         replaced = folder.own_claims.is_file() and folder.own_claims.read_bytes() != user.toml
         judgements = judge_folder(folder, registry, user)
@@ -119,6 +116,16 @@ class Claims:
         if folder.report.exists():
             write_report(folder, registry, judgements)
         return 0
+
+
+def _open_run(path: Path, files: tuple[str, ...]) -> "tuple[RunFolder, Registry]":
+    """Return the folder of a run, and the installed experiments with those of some files."""
+    from whydeep.runs import RunFolder
+    from whydeep.study.registry import Registry
+
+    folder = RunFolder(path)
+    folder.require()
+    return folder, Registry.installed().with_files(files)[0]
 
 
 def _say_what_is_stored(experiments: Iterable[str], registry: Container[str]) -> None:

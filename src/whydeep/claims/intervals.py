@@ -49,10 +49,6 @@ class Interval:
         estimate, low, high = (round(value, digits) + 0.0 for value in (self.estimate, self.low, self.high))  # no "-0"
         return f"{estimate:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
 
-    def inside(self, low: float, high: float) -> bool:
-        """Say whether the whole interval lies in [low, high]."""
-        return bool(low <= self.low and self.high <= high)
-
 
 def _decimals(step: float) -> int:
     """Decimals that show differences of one step; none for zero."""

@@ -1,7 +1,7 @@
 """Figures and tables of an experiment, made from its results by functions that may be a user's."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import xarray as xr
@@ -17,19 +17,29 @@ from whydeep.study.registry import source_of
 from whydeep.study.results import read_results
 
 
-def draw_figures(folder: RunFolder, experiment: Experiment, *, again: bool = True) -> None:
-    """Draw the figures of an experiment whose results are there; unless `again`, only where results are newer.
+def draw_figures(folder: RunFolder, experiments: Iterable[Experiment], *, again: bool = True) -> RunError | None:
+    """Draw the figures of the experiments that have results; unless `again`, only where results are newer.
 
-    Raises:
-        RunError: a figure of a user's file fails; the others are drawn.
+    Returns the last error of a user's figure, to be raised at the end: the others are drawn, and the report says so.
     """
-    if experiment.name not in folder.experiments():
-        return
+    problem = None
+    with_results = folder.experiments()
+    for experiment in experiments:
+        if experiment.name in with_results:
+            problem = _draw_experiment(folder, experiment, again) or problem
+    return problem
+
+
+def _draw_experiment(folder: RunFolder, experiment: Experiment, again: bool) -> RunError | None:
     results = read_results(folder, experiment.name, experiment)
     folder.figures.mkdir(exist_ok=True)
     written = folder.results(experiment.name).stat().st_mtime
     problem = None
-    for figure in figures_of(experiment, results):
+    try:
+        figures = figures_of(experiment, results)
+    except RunError as error:
+        return error
+    for figure in figures:
         path = folder.figures / figure.name
         files = path.with_suffix(".svg"), path.with_suffix(".png")
         if not again and all(file.exists() and file.stat().st_mtime > written for file in files):
@@ -38,25 +48,28 @@ def draw_figures(folder: RunFolder, experiment: Experiment, *, again: bool = Tru
             with figure_style():
                 drawn = _called(experiment, figure.draw)
                 notice(drawn, results.attrs["notice"])
-        except RunError as error:  # the others are drawn all the same
+        except RunError as error:
             problem = error
         else:
             save(drawn, path)
-    if problem:
-        raise problem
+    return problem
 
 
 def figures_of(experiment: Experiment, results: xr.Dataset) -> list[Figure]:
     """Make the figures of an experiment.
 
     Raises:
-        SettingError: an experiment's function fails, or returns something else.
+        RunError: a function of a user's file fails, or one returns something else.
     """
     return _made(experiment, experiment.figures, results, Figure)
 
 
 def tables_of(experiment: Experiment, results: xr.Dataset) -> list[Table]:
-    """Make the tables of an experiment; by default one of all variables that have one number per setting and seed."""
+    """Make the tables of an experiment; by default one of all variables that have one number per setting and seed.
+
+    Raises:
+        RunError: a function of a user's file fails, or one returns something else.
+    """
     if experiment.tables is None:
         settings = json.loads(results.attrs["settings"])
         return [rows_of_everything(results, [str(name) for name in results.dims if name in settings[0]])]

@@ -3,7 +3,7 @@
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -144,7 +144,7 @@ def _option(path: Path, name: str, value: Any) -> Any:
         fits = isinstance(value, int) and not isinstance(value, bool)
     else:
         fits = all(isinstance(text, str) and text.isprintable() for text in texts)
-    if not fits or default is MISSING:
+    if not fits:
         accepted = "a whole number" if isinstance(default, int) else "a list of texts" if several else "a text"
         raise SettingError(f"{path}: {name} is {value!r}, and must be {accepted}")
     if key == "experiments":

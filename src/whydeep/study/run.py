@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 from whydeep.data import Dataset, Source, locate
-from whydeep.errors import RunError, SettingError, WhydeepError
+from whydeep.errors import SettingError, WhydeepError
 from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute
 from whydeep.study import console
 from whydeep.study.design import Each, Images, Plan, Scale, write_value
@@ -96,24 +96,21 @@ class Study:
 
     def jobs(self) -> list[Job]:
         """One job per setting, with all seeds."""
+        return [job for experiment in self.experiments for job in self._jobs_of(experiment)]
+
+    def _jobs_of(self, experiment: Experiment) -> list[Job]:
+        settings = experiment.make_settings(self.plans[experiment.name])
+        measurement = Measurement(experiment.name, PortableFunction(experiment.measure))
+        facts = {
+            "revision": experiment.revision,
+            "device": self.device,
+            "root_seed": self.request.root_seed,
+            "data": self.images.fingerprint if experiment.uses_images and self.images else None,
+            "source": digest_of(experiment),  # reads its files: once for all settings
+        }
         return [
-            Job(
-                experiment.name,
-                setting,
-                self.seeds,
-                Measurement(experiment.name, PortableFunction(experiment.measure)),
-                digest(
-                    experiment.name,
-                    setting,
-                    revision=experiment.revision,
-                    device=self.device,
-                    root_seed=self.request.root_seed,
-                    data=self.images.fingerprint if experiment.uses_images and self.images else None,
-                    source=digest_of(experiment),
-                ),
-            )
-            for experiment in self.experiments
-            for setting in experiment.make_settings(self.plans[experiment.name])
+            Job(experiment.name, setting, self.seeds, measurement, digest(experiment.name, setting, **facts))
+            for setting in settings
         ]
 
     def configuration(self) -> dict[str, object]:
@@ -144,7 +141,7 @@ def resolve(request: Request, registry: Registry | None = None) -> Study:
         given = {
             option.name: getattr(request, option.name)
             for option in fields(request)
-            if option.default is MISSING or getattr(request, option.name) != option.default
+            if getattr(request, option.name) != option.default
         }
         request = read_study(request.study, **{name: value for name, value in given.items() if name != "study"})
     changes = request.changes
@@ -220,7 +217,6 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
     console.say(console.headline(study))
     folder = RunFolder(request.out)
     user_claims = read_user_claims(folder, registry, request.claims, kept=not request.fresh)
-    problem: WhydeepError | None = None
     with (
         folder.claim(fresh=request.fresh),
         Manifest(
@@ -240,10 +236,7 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
         manifest.add(outcome)
         for experiment in study.experiments:
             _write_results(folder, study, experiment, [job for job in jobs if job.experiment == experiment.name])
-            try:
-                draw_figures(folder, experiment, again=False)
-            except RunError as error:  # of a user's figure: the report says so, and nothing else is lost
-                problem = error
+        problem: WhydeepError | None = draw_figures(folder, study.experiments, again=False)
     try:
         judgements = judge_folder(folder, registry, user_claims)
     except SettingError as error:  # of a user's claim: nothing else is lost
