@@ -5,6 +5,7 @@ The command line prints the line and ends with status 2; a library user gets an 
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class WhydeepError(Exception):
@@ -27,14 +28,23 @@ class ConvergenceError(WhydeepError):
     """A computation stopped before it was as accurate as asked for; what it had is not to be trusted."""
 
 
-def one_line(error: BaseException) -> str:
-    """Write an error's type and message in one line.
+def one_line(error: BaseException, path: Path | None = None) -> str:
+    """Write an error's type and message in one line, with the line of a user's file where it was raised.
 
     >>> one_line(ValueError("two\\nlines"))
     'ValueError: two lines'
     """
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    line, traceback = "", error.__traceback__
+    while traceback is not None:
+        if path is not None and traceback.tb_frame.f_code.co_filename == str(path):
+            line = f" (line {traceback.tb_lineno} of {path.name})"
+        traceback = traceback.tb_next
+    text = " ".join(str(error).split())[:LONGEST_MESSAGE]
+    return f"{type(error).__name__}{f': {text}' if text else ''}{line}"
 
+
+LONGEST_MESSAGE = 300
+"""Of an error that other code raised, in characters."""
 
 MOST_NAMES = 20
 """A message that lists more would be no line any more."""

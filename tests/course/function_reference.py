@@ -14,13 +14,13 @@ from whydeep.population import Stream
 from whydeep.report import curves
 from whydeep.report.style import figure_style, save
 from whydeep.study import Request, Run
-from whydeep.study.drawing import figures_of, tables_of
+from whydeep.study.drawing import make_figures, make_tables
 from whydeep.study.results import combine
-from whydeep.study.run import plan_of
+from whydeep.study.run import make_plan
 
 
 def settings_of(experiment, scale="smoke", **changes):
-    return experiment.make_settings(plan_of(experiment, Request(scale=scale), changes))
+    return experiment.make_settings(make_plan(experiment, Request(scale=scale), changes))
 
 
 def measure(experiment, setting, seeds):
@@ -42,12 +42,12 @@ def results_of(experiment, settings, seeds=(0, 1), left_out=()):
 def present(experiment, results):
     """Judge, draw and tabulate, as a report does; warnings are errors. Returns verdicts, figures and tables."""
     judgements = judge([Case(experiment.name, claim, results) for claim in experiment.claims])
-    figures = {figure.name: figure for figure in figures_of(experiment, results)}
+    figures = {figure.name: figure for figure in make_figures(experiment, results)}
     for figure in figures.values():
         assert "{" not in figure.caption
         with figure_style():
             figure.draw().canvas.draw()
-    tables = tables_of(experiment, results)
+    tables = make_tables(experiment, results)
     for table in tables:
         assert all(len(row) == len(table.header) for row in table.rows)
         assert not any("nan" in cell for row in table.rows for cell in row)

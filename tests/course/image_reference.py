@@ -13,13 +13,13 @@ DIGITS = Images("digits", 64, 10, 1442, 355)
 MNIST = Images("MNIST", 784, 10, 60_000, 10_000)
 
 
-def plan_of(experiment, scale="smoke", images=DIGITS, **changes):
+def make_plan(experiment, scale="smoke", images=DIGITS, **changes):
     values = experiment.design.values_at(scale, experiment.design.read(changes, scale, experiment.name))
     return Plan(scale, values, frozenset(changes), images)
 
 
 def settings_of(experiment, scale="smoke", images=DIGITS, **changes):
-    return experiment.make_settings(plan_of(experiment, scale, images, **changes))
+    return experiment.make_settings(make_plan(experiment, scale, images, **changes))
 
 
 def measure(experiment, setting, seeds):

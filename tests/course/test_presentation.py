@@ -13,7 +13,7 @@ from whydeep.claims import Case, judge
 from whydeep.course import EXPERIMENTS
 from whydeep.report import curves
 from whydeep.report.style import figure_style, save
-from whydeep.study.drawing import figures_of, tables_of
+from whydeep.study.drawing import make_figures, make_tables
 from whydeep.study.results import combine
 
 SEEDS = (0, 1)
@@ -41,13 +41,13 @@ def results_of(experiment, left_out=None):
 def present(experiment, results, render=False):
     """Judge, draw and tabulate; warnings are errors."""
     judged = judge([Case(experiment.name, claim, results) for claim in experiment.claims])
-    for figure in figures_of(experiment, results):
+    for figure in make_figures(experiment, results):
         assert figure.caption
         with figure_style():
             drawn = figure.draw()
             if render:
                 drawn.canvas.draw()
-    for table in tables_of(experiment, results):
+    for table in make_tables(experiment, results):
         assert all(len(row) == len(table.header) for row in table.rows)
         assert not any(cell == "nan" for row in table.rows for cell in row)
     return judged
@@ -68,7 +68,7 @@ def test_any_setting_may_be_missing(experiment):
 
 @each_experiment
 def test_whatever_the_report_hides_or_points_at_is_in_the_drawing(experiment, tmp_path):
-    figures = figures_of(experiment, results_of(experiment))
+    figures = make_figures(experiment, results_of(experiment))
     assert len({figure.name for figure in figures}) == len(figures)
     for figure in figures:
         with figure_style():

@@ -185,12 +185,12 @@ def samples(count=23, features=2):
 
 @pytest.mark.parametrize("reach", [1e-3, 0.1, 1.0])
 @pytest.mark.parametrize("members", [1, 35])
-@pytest.mark.parametrize("own_data", [False, True])
-def test_equals_a_slow_reference(own_data, members, reach):
+@pytest.mark.parametrize("separate_samples", [False, True])
+def test_equals_a_slow_reference(separate_samples, members, reach):
     """Two layers of kinks; more points than go through at once; a ragged last batch."""
     networks, (inputs, targets) = relu_networks(members), samples()
-    shifts = torch.arange(members, dtype=torch.float64).view(-1, 1, 1) * own_data
-    data = Samples(inputs + shifts / 10, targets + shifts, True, True) if own_data else Samples(inputs, targets)
+    shifts = torch.arange(members, dtype=torch.float64).view(-1, 1, 1) * separate_samples
+    data = Samples(inputs + shifts / 10, targets + shifts, True, True) if separate_samples else Samples(inputs, targets)
     found = values_of(find_kinks(landscape_of(Population(networks), data, samples_at_once=10), reach=reach))
     for member, network in enumerate(networks):
         expected = slowly(network, inputs + shifts[member] / 10, targets + shifts[member], reach)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from cases import CASES, FEATURES, normal, quadratic, seeded, symmetric
 from whydeep.errors import SettingError
-from whydeep.instruments import Plane, loss_surface, plane_of, random_plane, trajectory_pca, trajectory_surface
+from whydeep.instruments import Plane, loss_surface, random_plane, trajectory_pca, trajectory_plane, trajectory_surface
 from whydeep.instruments import surface as surface_module
 from whydeep.landscape import Landscape
 from whydeep.networks import MLP
@@ -147,7 +147,7 @@ def test_points_of_the_plane_are_projected_to_themselves():
 def test_plane_of_a_trajectory():
     path = generator().standard_normal((1, 8, 2)).cumsum(1) @ generator(1).standard_normal((2, SIZE)) + 1.0
     pca = trajectory_pca(path)
-    where = plane_of(pca)
+    where = trajectory_plane(pca)
     coordinates, distances = where.project(torch.from_numpy(path))
     np.testing.assert_allclose(coordinates.numpy(), pca.coordinates, atol=1e-10)
     np.testing.assert_allclose(distances.numpy(), 0, atol=1e-10)  # the path has two dimensions
@@ -155,7 +155,7 @@ def test_plane_of_a_trajectory():
     losses = [0.5 * point @ symmetric(SIZE).numpy() @ point for point in path[0]]
     np.testing.assert_allclose(np.diag(found), losses, rtol=1e-9)
     with pytest.raises(SettingError, match="a plane needs two principal components: keep two"):
-        plane_of(trajectory_pca(path, components=1))
+        trajectory_plane(trajectory_pca(path, components=1))
 
 
 # -- filter normalisation -----------------------------------------------------------------------------------------

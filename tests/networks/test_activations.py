@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import grad, vmap
 
 from whydeep.networks import ACTIVATIONS
-from whydeep.networks.activations import IDENTITY, ROUNDED_RELU, activation_of, in_place
+from whydeep.networks.activations import IDENTITY, ROUNDED_RELU, find_activation, in_place
 from whydeep.networks.rounding import RoundedReLU
 
 MODULES = {
@@ -21,7 +21,7 @@ POINTS = torch.linspace(-3, 3, 64, dtype=torch.float64)  # none at a kink
 @pytest.mark.parametrize("name", MODULES)
 def test_derivatives_equal_automatic_ones(name):
     module = MODULES[name]
-    record, outputs = activation_of(module), module(POINTS)
+    record, outputs = find_activation(module), module(POINTS)
     torch.testing.assert_close(record.first(module, POINTS, outputs), vmap(grad(module))(POINTS))
     second = vmap(grad(grad(module)))(POINTS)
     if record.second is None:
@@ -45,7 +45,7 @@ def test_in_place_equals_the_module_and_its_backward_pass(name):
 def test_a_kink_has_the_slope_of_pytorch():
     zero = torch.zeros(1, requires_grad=True)
     (slope,) = torch.autograd.grad(nn.ReLU()(zero), zero)
-    assert activation_of(nn.ReLU()).first(nn.ReLU(), torch.zeros(1), torch.zeros(1)) == slope
+    assert find_activation(nn.ReLU()).first(nn.ReLU(), torch.zeros(1), torch.zeros(1)) == slope
 
 
 def test_only_default_options_are_computed_in_place():
@@ -59,7 +59,7 @@ def test_only_exact_types_have_a_record():
         def forward(self, inputs):
             return super().forward(2 * inputs)
 
-    assert activation_of(Steeper()) is None
-    assert activation_of(nn.GELU()) is None
-    assert activation_of(nn.Identity()) is IDENTITY
-    assert activation_of(RoundedReLU(0.1)) is ROUNDED_RELU
+    assert find_activation(Steeper()) is None
+    assert find_activation(nn.GELU()) is None
+    assert find_activation(nn.Identity()) is IDENTITY
+    assert find_activation(RoundedReLU(0.1)) is ROUNDED_RELU

@@ -199,7 +199,7 @@ def test_a_path_tells_what_is_known_of_its_points_and_takes_its_marks_along(tmp_
         figure = new_figure()
         axes = figure.subplots()
         (line,) = axes.plot([0, 1, 2], [5, np.nan, 3])
-        curves.as_path(line, "series 1", MSE=[0.3, 0.2, np.nan])
+        curves.make_path(line, "series 1", MSE=[0.3, 0.2, np.nan])
         curves.belongs(axes.scatter([0, 2], [5, 3]), "series 1")
         curves.belongs(axes.annotate("end", (2, 3)), "series 1")
     svg = saved(figure, tmp_path)
@@ -225,7 +225,7 @@ def test_short_curves_have_values_and_lines_at_a_value_have_none():
 def test_a_path_knows_as_much_of_every_point():
     (line,) = new_figure().subplots().plot([0, 1, 2], [5, 4, 3])
     with pytest.raises(ValueError, match="broadcast"):
-        curves.as_path(line, "series 1", MSE=[0.3, 0.2])
+        curves.make_path(line, "series 1", MSE=[0.3, 0.2])
 
 
 @pytest.mark.parametrize(("share", "high"), [(True, 1), (False, 1.2)])

@@ -11,7 +11,7 @@ import whydeep
 from whydeep.claims import Case, judge
 from whydeep.report.elements import Figure, Table
 from whydeep.study import Experiment, provenance, reporting
-from whydeep.study.drawing import figures_of, tables_of
+from whydeep.study.drawing import make_figures, make_tables
 from whydeep.study.reporting import settings_table
 
 ATTRIBUTES = {"scale": "quick", "root_seed": 0, "dataset": "", "dataset_origin": "", "changes": "{}"}
@@ -115,14 +115,14 @@ def test_figures_and_tables_are_one_or_several(several):
     made = experiment(
         (lambda _: [figure, figure] if several else figure,), (lambda _: (table, table) if several else table,)
     )
-    assert figures_of(made, xr.Dataset()) == [figure] * (1 + several)
-    assert tables_of(made, xr.Dataset()) == [table] * (1 + several)
-    assert tables_of(experiment(tables=()), xr.Dataset()) == []
+    assert make_figures(made, xr.Dataset()) == [figure] * (1 + several)
+    assert make_tables(made, xr.Dataset()) == [table] * (1 + several)
+    assert make_tables(experiment(tables=()), xr.Dataset()) == []
 
 
 def test_without_tables_everything_with_one_number_is_shown():
     results = xr.Dataset({"sixes": ("seed", np.array([0.1, 0.3])), "each": (("seed", "throw"), np.ones((2, 3)))})
     results.attrs["settings"] = json.dumps([{"throws": 3}])
-    (table,) = tables_of(TOYS["dice"], results)
+    (table,) = make_tables(TOYS["dice"], results)
     assert table.header == ("setting", "sixes")
     assert table.rows[0][0] == "all"

@@ -54,7 +54,9 @@ class Case:
             SettingError: a statistic cannot be computed, though all conditions are met.
         """
         if self.stored is not None:
-            return replace(self.stored, estimates=tuple(replace(one, level=level) for one in self.stored.estimates))
+            return replace(
+                self.stored, estimates=tuple(replace(estimate, level=level) for estimate in self.stored.estimates)
+            )
         nothing = Evidence(needs=tuple(map(str, self.claim.needs)))
         if self.results is None:
             return replace(nothing, problem=f"{self.experiment} was not run")

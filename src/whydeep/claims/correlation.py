@@ -21,10 +21,10 @@ def rank_correlation(first: xr.DataArray, second: xr.DataArray, dim: str, *, ski
     """
 
     def correlation(x: np.ndarray, y: np.ndarray) -> float:
-        known = np.isfinite(x) & np.isfinite(y)
-        if not (skipna or known.all()):
+        finite = np.isfinite(x) & np.isfinite(y)
+        if not (skipna or finite.all()):
             return np.nan
-        x, y = x[known], y[known]
+        x, y = x[finite], y[finite]
         if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
             return np.nan
         return float(scipy.stats.spearmanr(x, y).statistic)

@@ -104,8 +104,8 @@ def _diverged(results: xr.Dataset, measured: xr.DataArray) -> np.ndarray:
     """Whether any training of each seed diverged [seed]."""
     if "diverged_at" not in results:
         return np.zeros(measured.sizes["seed"], dtype=bool)
-    known = results.diverged_at.notnull()
-    diverged = known.any([name for name in known.dims if name != "seed"])
+    divergences = results.diverged_at.notnull()
+    diverged = divergences.any([name for name in divergences.dims if name != "seed"])
     return (diverged.sel(seed=measured.seed) if "seed" in measured.coords else diverged).values
 
 

@@ -97,11 +97,11 @@ def interval_band(
     if log:
         with np.errstate(divide="ignore", invalid="ignore"):
             given = np.where(given > 0, np.log(given), np.where(np.isnan(given), np.nan, -np.inf))
-    known = ~np.isnan(given)
-    n = known.sum(axis=0)
+    present = ~np.isnan(given)
+    n = present.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(known, given, 0).sum(axis=0) / n
-        deviations = np.where(known, given - mean, 0)
+        mean = np.where(present, given, 0).sum(axis=0) / n
+        deviations = np.where(present, given - mean, 0)
         spread = np.sqrt((deviations**2).sum(axis=0) / (n - 1))
         half = scipy.special.stdtrit(n - 1, (1 + level) / 2) * spread / np.sqrt(n)
     ends = np.where(n > 1, mean - half, np.nan), mean, np.where(n > 1, mean + half, np.nan)

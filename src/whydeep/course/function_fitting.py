@@ -63,7 +63,7 @@ def measure(setting: Setting, run: Run) -> xr.Dataset:
     """Train one network per seed until its loss has converged, then try it on unseen points."""
     generators = [stream.numpy() for stream in run.streams("data", shared=True)]
     x, y = functions.draw_points(setting.function, setting.points, generators)
-    samples = Samples.each(functions.as_samples(x, y))
+    samples = Samples.each(functions.to_samples(x, y))
     training = functions.start_training(setting, run, samples, run.streams("init"), setting.most_iterations)
     losses, converged = functions.train_until(
         training,

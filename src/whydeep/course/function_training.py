@@ -75,7 +75,7 @@ def draw_points(
     return x, y
 
 
-def as_samples(x: np.ndarray, y: np.ndarray) -> list[Samples]:
+def to_samples(x: np.ndarray, y: np.ndarray) -> list[Samples]:
     """Turn points [seed, point] into samples of each seed, in single precision."""
     return [Samples(_column(inputs), _column(targets)) for inputs, targets in zip(x, y, strict=True)]
 
@@ -83,7 +83,7 @@ def as_samples(x: np.ndarray, y: np.ndarray) -> list[Samples]:
 def training_points(setting: FunctionSetting, run: Run) -> list[Samples]:
     """Draw the training points of each seed, which has the same x in all settings of an experiment."""
     generators = [stream.numpy() for stream in run.streams("data", shared=True)]
-    return as_samples(*draw_points(setting.function, setting.points, generators))
+    return to_samples(*draw_points(setting.function, setting.points, generators))
 
 
 def predict(population: Population, x: np.ndarray) -> np.ndarray:

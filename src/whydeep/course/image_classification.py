@@ -57,8 +57,11 @@ def settings(plan: Plan) -> Iterator[Setting]:
         if hidden is None:
             raise SettingError(f"network {values['network']!r}: give {', '.join(HIDDEN)}, or widths such as 100-50")
         widths = (plan.images.features, *hidden, plan.images.classes)
-        as_reported = (plan.images.features, plan.images.classes) == (INPUTS, CLASSES) and "budget" not in plan.changed
-        if values["network"] in HIDDEN and not as_reported:
+        reported_setup = (plan.images.features, plan.images.classes) == (
+            INPUTS,
+            CLASSES,
+        ) and "budget" not in plan.changed
+        if values["network"] in HIDDEN and not reported_setup:
             if "budget" not in plan.changed:  # enough for images of any size
                 budget = max(budget, 20 * parameter_count((widths[0], *(1,) * len(hidden), widths[-1])))
             widths = widths_for_budget(len(hidden), widths[0], widths[-1], budget)

@@ -75,7 +75,7 @@ def _draw_paths(results: xr.Dataset, part: str) -> MatplotlibFigure:
             losses = shown.loss.isel(series=series).values
             values = {"MSE": losses} if path == "trained" else {}
             (line,) = axes.plot(x, y, color=GREY, linewidth=0.7, zorder=1)
-            curves.as_path(line, f"series {series + 1}", iteration=shown.iteration_of_snapshot, **values)
+            curves.make_path(line, f"series {series + 1}", iteration=shown.iteration_of_snapshot, **values)
             artists = _mark_ends(axes, x, y)
             if path == "trained":
                 marks = axes.scatter(x, y, c=losses, norm=norm, cmap=LOSS_COLOURS, s=14, zorder=2, linewidth=0)
@@ -109,7 +109,7 @@ def _draw_surface(results: xr.Dataset) -> MatplotlibFigure:
     for number, (path, losses) in enumerate(zip(paths, results.loss.values, strict=True), 1):
         x, y = path.T
         outline, line = (axes.plot(x, y, color=c, linewidth=w)[0] for c, w in (("white", 2.4), (BLACK, 1)))
-        curves.as_path(line, f"series {number}", iteration=results.iteration_of_snapshot, MSE=losses)
+        curves.make_path(line, f"series {number}", iteration=results.iteration_of_snapshot, MSE=losses)
         marks = axes.scatter(
             x, y, c=losses, norm=norm, cmap=LOSS_COLOURS, s=18, edgecolor=BLACK, linewidth=0.5, zorder=4
         )

@@ -151,8 +151,8 @@ def _translate(node: ast.AST, text: str, depth: int) -> Evaluate:
             hint = f"write {name}(x)" if name in FUNCTIONS else near_names(name, names, most=len(names))
             raise SettingError(f"{text!r} uses {name!r}: {hint}")
         case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
-            apply, value_of = OPERATORS[type(op)], part(operand)
-            return lambda x: apply(value_of(x))
+            apply, inner = OPERATORS[type(op)], part(operand)
+            return lambda x: apply(inner(x))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
             return _binary(OPERATORS[type(op)], part(left), part(right))
         case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in OPERATORS for op in ops):

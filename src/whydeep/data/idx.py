@@ -76,17 +76,17 @@ def find_parts(folder: Path) -> dict[str, Path] | None:
     Raises:
         DataError: some of the four are there and others are not.
     """
-    found: dict[str, Path] = {}
+    parts: dict[str, Path] = {}
     for part, name in PARTS.items():
         dotted = name.replace("-idx", ".idx")
         candidates = (name, dotted, f"{name}.gz", f"{dotted}.gz")
         present = [folder / candidate for candidate in candidates if (folder / candidate).is_file()]
         if present:
-            found[part] = present[0]
-    missing = [PARTS[part] for part in PARTS if part not in found]
-    if found and missing:
+            parts[part] = present[0]
+    missing = [PARTS[part] for part in PARTS if part not in parts]
+    if parts and missing:
         raise DataError(f"{folder}: holds some of the four IDX files but not {', '.join(missing)} (or .gz)")
-    return found or None
+    return parts or None
 
 
 def read_split(images: Path, labels: Path, contents: dict[Path, bytes]) -> tuple[np.ndarray, np.ndarray]:

@@ -151,8 +151,10 @@ def _is_another(folder: Path, source: Published) -> bool:
     parts = idx.find_parts(folder)
     assert parts is not None
     labels = parts["train_labels"]
-    found = {_md5(labels.read_bytes()), _md5(idx.read_bytes(labels))}
-    return any(found & {other.archives[1], *other.contents[1:2]} for other in PUBLISHED.values() if other is not source)
+    published = {_md5(labels.read_bytes()), _md5(idx.read_bytes(labels))}
+    return any(
+        published & {other.archives[1], *other.contents[1:2]} for other in PUBLISHED.values() if other is not source
+    )
 
 
 def _read_idx(folder: Path, name: str) -> Dataset:
@@ -206,10 +208,10 @@ def catalog(data_dir: str | Path | None = None) -> list[Entry]:
     entries = []
     for source in PUBLISHED.values():
         with _readable(cache_folder(source)):
-            found = [folder for folder in _places(source, data_dir) if _holds(folder, source)]
-            found += [cache_folder(source)] if is_cached(source) else []
+            places = [folder for folder in _places(source, data_dir) if _holds(folder, source)]
+            places += [cache_folder(source)] if is_cached(source) else []
         how = f"downloaded at first use, or put {idx.PARTS['train_images']}.gz and the other three in --data-dir"
-        entries.append(Entry(source.name, str(found[0]) if found else "", how))
+        entries.append(Entry(source.name, str(places[0]) if places else "", how))
     entries.append(Entry("digits", "embedded in scikit-learn", ""))
     return entries
 

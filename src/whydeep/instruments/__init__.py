@@ -44,8 +44,8 @@ from whydeep.instruments.surface import (
     Plane,
     TrajectorySurface,
     loss_surface,
-    plane_of,
     random_plane,
+    trajectory_plane,
     trajectory_surface,
 )
 from whydeep.instruments.trace import Trace, hessian_trace
@@ -90,7 +90,6 @@ __all__ = [
     "minimise_gradient_norm",
     "minimise_loss",
     "norm_excess",
-    "plane_of",
     "random_plane",
     "random_walks",
     "random_walks_like",
@@ -103,5 +102,6 @@ __all__ = [
     "split_eigenvalues",
     "top_eigenvalues",
     "trajectory_pca",
+    "trajectory_plane",
     "trajectory_surface",
 ]

@@ -185,41 +185,41 @@ def _minimise(
     `propose` gets the eigenvalues of one Hessian [size], gradients in its eigenbasis [damping, size] and dampings
     [damping, 1], and returns steps in that basis. A step is taken where the merit gets smaller.
     """
-    found = Solution.at(landscape, landscape.at(points))
-    damping = found.losses.new_full((len(found.points),), 1e-3) if damping is None else damping.clone()
-    current = merits(landscape, found.points)
+    solution = Solution.at(landscape, landscape.at(points))
+    damping = solution.losses.new_full((len(solution.points),), 1e-3) if damping is None else damping.clone()
+    current = merits(landscape, solution.points)
     for _ in range(steps):
-        open_ = torch.nonzero(found.gradient_norms > tolerance).squeeze(1)
+        open_ = torch.nonzero(solution.gradient_norms > tolerance).squeeze(1)
         if len(open_) == 0:
             break
-        here = found.select(open_)
+        unsolved = solution.select(open_)
         some = landscape if landscape.shared else landscape.select(open_)
         dampings = damping[open_].unsqueeze(1) * DAMPINGS.to(damping)
-        candidates = _candidates(some, here, propose, dampings, bent)
+        candidates = _candidates(some, unsolved, propose, dampings, bent)
         values = torch.stack([merits(some, candidate) for candidate in candidates.unbind(1)], dim=1)
         values = values.nan_to_num(nan=torch.inf)
         chosen = values.argmin(1)
         rows = torch.arange(len(open_), device=chosen.device)
-        there = Solution.at(some, candidates[rows, chosen])
-        there.steps = here.steps + 1
+        proposed = Solution.at(some, candidates[rows, chosen])
+        proposed.steps = unsolved.steps + 1
         least = values[rows, chosen]
         # On the floor of a loss, where rounding hides its fall, the gradient decides.
-        level = (least <= current[open_] * (1 + 1e-14)) & (there.gradient_norms < here.gradient_norms)
+        level = (least <= current[open_] * (1 + 1e-14)) & (proposed.gradient_norms < unsolved.gradient_norms)
         taken = (least < current[open_]) | level
-        found.replace(open_[taken], there.select(taken))
-        found.steps[open_] = here.steps + 1
+        solution.replace(open_[taken], proposed.select(taken))
+        solution.steps[open_] = unsolved.steps + 1
         current[open_[taken]] = least[taken]
         best = dampings[rows, chosen % len(DAMPINGS)]
         damping[open_] = torch.where(taken, best, 100 * damping[open_]).clamp(SMALLEST_DAMPING, LARGEST_DAMPING)
-    return found, damping
+    return solution, damping
 
 
-def _candidates(landscape: Landscape, here: Solution, propose: Propose, dampings: Tensor, bent: bool) -> Tensor:
+def _candidates(landscape: Landscape, solution: Solution, propose: Propose, dampings: Tensor, bent: bool) -> Tensor:
     """Where steps with each damping lead: [point, candidate, size].
 
     Linear algebra goes point by point: in a stack, the bits of a decomposition depend on where its matrix lies.
     """
-    bases = [torch.linalg.eigh(hessian.clone()) for hessian in here.hessians]
+    bases = [torch.linalg.eigh(hessian.clone()) for hessian in solution.hessians]
 
     def steps_against(forces: Tensor) -> Tensor:
         """Damped steps [point, damping, size] against forces of the same shape."""
@@ -230,14 +230,16 @@ def _candidates(landscape: Landscape, here: Solution, propose: Propose, dampings
             ]
         )
 
-    starts = here.points.unsqueeze(1)
-    gradients = here.gradients.unsqueeze(1).expand(-1, dampings.shape[1], -1)
+    starts = solution.points.unsqueeze(1)
+    gradients = solution.gradients.unsqueeze(1).expand(-1, dampings.shape[1], -1)
     steps = steps_against(gradients)
     if not bent:
         return starts + steps
     # Taylor: g(x + h p) = g + h H p + h^2 / 2 T[p, p] + ...
-    ahead = torch.stack([landscape.gradients(here.points + PROBE * step) for step in steps.unbind(1)], dim=1)
-    straight = torch.stack([step.clone() @ hessian.clone() for step, hessian in zip(steps, here.hessians, strict=True)])
+    ahead = torch.stack([landscape.gradients(solution.points + PROBE * step) for step in steps.unbind(1)], dim=1)
+    straight = torch.stack(
+        [step.clone() @ hessian.clone() for step, hessian in zip(steps, solution.hessians, strict=True)]
+    )
     bends = steps_against((ahead - gradients - PROBE * straight) * (2 / PROBE**2))
     small = bends.norm(dim=2, keepdim=True) <= LARGEST_BEND * steps.norm(dim=2, keepdim=True)
     return torch.cat([starts + steps, starts + steps + torch.where(small, bends / 2, 0.0)], dim=1)

@@ -95,8 +95,8 @@ def _tridiagonal(landscape: Landscape, points: Tensor, start: Tensor, steps: int
         if step + 1 == steps:
             break
         for _ in range(2):
-            known = basis[:, : step + 1]
-            moved = moved - (known.mT @ (known @ moved.unsqueeze(2))).squeeze(2)
+            previous = basis[:, : step + 1]
+            moved = moved - (previous.mT @ (previous @ moved.unsqueeze(2))).squeeze(2)
         length = moved.norm(dim=1)
         # Nothing is left: the start lies in a space that the Hessian maps to itself, and the quadrature is exact.
         length = torch.where(length > 1e-10 * scale, length, 0.0)

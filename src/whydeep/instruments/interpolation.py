@@ -109,11 +109,11 @@ def loss_barrier(alphas: ArrayLike | Tensor, losses: Tensor) -> Tensor:
     along = _numbers(alphas).to(losses)
     if along.ndim != 1 or losses.shape[-1:] != along.shape:
         raise SettingError(f"losses must be [..., {along.numel()}], one for each alpha, not {tuple(losses.shape)}")
-    off = [(along - end).abs() for end in (0, 1)]
-    if not along.isfinite().all() or any(len(along) == 0 or one.min() > NEAR for one in off):
+    distances = [(along - end).abs() for end in (0, 1)]
+    if not along.isfinite().all() or any(len(along) == 0 or distance.min() > NEAR for distance in distances):
         raise SettingError(
             "a barrier needs finite alphas and the losses of both ends: 0 and 1 must be among those given"
         )
-    start, stop = (losses[..., one.argmin().unsqueeze(0)] for one in off)
+    start, stop = (losses[..., distance.argmin().unsqueeze(0)] for distance in distances)
     above = losses - ((1 - along) * start + along * stop)
     return above[..., (along >= -NEAR) & (along <= 1 + NEAR)].amax(-1)

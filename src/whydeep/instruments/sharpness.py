@@ -126,10 +126,10 @@ def _draw(box: _Box, draws: int, seed: int) -> tuple[Tensor, Tensor]:
     best, places = box.widths.new_full((len(box.widths),), -torch.inf), torch.zeros_like(box.widths)
     for draw in range(draws):
         even = np.random.default_rng((seed, 0, draw)).uniform(-1, 1, box.widths.shape[1])
-        one = torch.from_numpy(even if draw % 2 else np.sign(even)).to(box.widths).expand_as(box.widths)
-        losses = box.losses(one)
+        drawn = torch.from_numpy(even if draw % 2 else np.sign(even)).to(box.widths).expand_as(box.widths)
+        losses = box.losses(drawn)
         better = losses > best
-        best, places = torch.where(better, losses, best), torch.where(better.unsqueeze(1), one, places)
+        best, places = torch.where(better, losses, best), torch.where(better.unsqueeze(1), drawn, places)
     return best, places
 
 
@@ -144,9 +144,9 @@ def _ascend(box: _Box, places: Tensor, losses: Tensor, start: Tensor, steps: int
             break
         scale = gradients.abs().amax(1).clamp_min(torch.finfo(losses.dtype).tiny)
         tried = (places + (lengths / scale).unsqueeze(1) * gradients).clamp(-1, 1)
-        found = box.losses(tried)
-        higher = (found > losses) & ~done  # what is done stays where it is, however long others take
-        places, losses = torch.where(higher.unsqueeze(1), tried, places), torch.where(higher, found, losses)
+        reached = box.losses(tried)
+        higher = (reached > losses) & ~done  # what is done stays where it is, however long others take
+        places, losses = torch.where(higher.unsqueeze(1), tried, places), torch.where(higher, reached, losses)
         lengths = torch.where(higher, lengths * 4, lengths / 100)
         if higher.any():
             gradients = box.gradients(places)

@@ -88,8 +88,8 @@ def _outermost(
         values, vectors, scales = _decompose(landscape.hessians(points).to(torch.float64), k, sign)
     else:
         each = enumerate(points)
-        found = [_iterate(landscape, index, point, k, sign, tolerance, iterations) for index, point in each]
-        values, vectors, scales = (torch.stack(parts) for parts in zip(*found, strict=True))
+        triples = [_iterate(landscape, index, point, k, sign, tolerance, iterations) for index, point in each]
+        values, vectors, scales = (torch.stack(parts) for parts in zip(*triples, strict=True))
     products = landscape.products(vectors, points).to(torch.float64)
     residuals = (products - values.unsqueeze(2) * vectors).norm(dim=2)
     worst = (residuals / scales.clamp_min(torch.finfo(torch.float64).tiny).unsqueeze(1)).amax(1)
@@ -122,12 +122,12 @@ def _iterate(
     landscape: Landscape, index: int, point: Tensor, k: int, sign: int, tolerance: float, iterations: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Outermost eigenvalues [k], vectors [k, size] and the largest absolute eigenvalue, about, of one member."""
-    one = landscape if landscape.shared else landscape.select(index)
+    member = landscape if landscape.shared else landscape.select(index)
     size, device = landscape.size, landscape.device
 
     def product(vector: np.ndarray) -> np.ndarray:
         direction = torch.from_numpy(np.ascontiguousarray(vector, dtype=float)).view(1, -1).to(device)
-        return one.products(direction, point.unsqueeze(0))[0].to("cpu", torch.float64).numpy()
+        return member.products(direction, point.unsqueeze(0))[0].to("cpu", torch.float64).numpy()
 
     generator = np.random.default_rng(0)
     scale = _scale(product, generator.standard_normal(size))

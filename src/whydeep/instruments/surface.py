@@ -49,7 +49,7 @@ class Plane:
         return coordinates, (moved - coordinates @ directions.mT).norm(dim=-1)
 
 
-def plane_of(pca: TrajectoryPCA) -> Plane:
+def trajectory_plane(pca: TrajectoryPCA) -> Plane:
     """Span the plane of the first two principal components, through the mean of the snapshots."""
     if len(pca.components) < 2:
         raise SettingError("a plane needs two principal components: keep two")
@@ -158,7 +158,7 @@ def trajectory_surface(
     network = copy.deepcopy(network).double()
     torch.nn.utils.vector_to_parameters(torch.from_numpy(mean), network.parameters())
     landscape = Landscape(network, data, objective, parameters=parameters)
-    layout, plane = Layout.of(network.named_parameters()), plane_of(pca)
+    layout, plane = Layout.of(network.named_parameters()), trajectory_plane(pca)
     chosen = layout.columns(parameters)
     others = np.setdiff1d(np.arange(layout.size), chosen)
     places, off = plane.project(torch.from_numpy(paths[:, :, chosen]))

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from whydeep.networks import Architecture
-from whydeep.networks.activations import activation_of
+from whydeep.networks.activations import find_activation
 from whydeep.population.objectives import WrittenOut
 
 BLOCK_NUMBERS = 2**19
@@ -43,7 +43,7 @@ def _tanh(z: Tensor) -> Tensor:
 
 def covers(architecture: Architecture | None) -> bool:
     """Say whether the closed form knows a network."""
-    return architecture is not None and activation_of(architecture.activation) is not None
+    return architecture is not None and find_activation(architecture.activation) is not None
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class ClosedForm:
         self.widths, self.activation = architecture.widths, copy.deepcopy(architecture.activation)
         if isinstance(self.activation, nn.ReLU):
             self.activation.inplace = False  # what goes in is needed afterwards
-        derivatives = activation_of(self.activation)
+        derivatives = find_activation(self.activation)
         assert derivatives is not None
         self.derivatives = derivatives
         self.activate = _tanh if isinstance(self.activation, nn.Tanh) else self.activation
@@ -312,8 +312,8 @@ class ClosedForm:
     def _shifts(self, layers: list[Tensor], done: Pass, lower: int) -> dict[int, Tensor]:
         """S_lm for every l >= m: [point, unit of l, unit of m, sample]."""
         samples, units = done.outputs.shape[2], self.widths[lower + 1]
-        one = torch.eye(units, dtype=layers[0].dtype, device=layers[0].device)
-        shifts = {lower: one.unsqueeze(-1).expand(len(layers[0]), -1, -1, samples)}
+        identity = torch.eye(units, dtype=layers[0].dtype, device=layers[0].device)
+        shifts = {lower: identity.unsqueeze(-1).expand(len(layers[0]), -1, -1, samples)}
         for upper in range(lower + 1, len(layers)):
             moved = done.slopes[upper - 1].unsqueeze(2) * shifts[upper - 1]
             shifts[upper] = (layers[upper] @ moved.flatten(2)).unflatten(2, (units, samples))

@@ -36,7 +36,7 @@ class Landscape:
         data: `Samples`, a pair (inputs, targets) of tensors [sample, ...], or an iterable of such pairs, as a
             `DataLoader` is; it is read once and kept, so what a loader draws at random is drawn once.
         objective: a loss from `whydeep.population`, a loss of `torch`, or any function ``loss(outputs, targets)`` that
-            returns a mean over samples (see `population.objectives.objective_of`).
+            returns a mean over samples (see `population.objectives.find_objective`).
         parameters: patterns of the names of the parameters that vary ("linear2.*"); the others stay as
             they are. Without it, all that are not frozen.
         dtype: of the computation. float64, since small curvature drowns in float32; large networks on a GPU
@@ -177,9 +177,9 @@ class Landscape:
     def shared(self) -> bool:
         """Whether members differ in their points only: then any number of points can be measured at once."""
         population = isinstance(self._networks, Population)
-        own_data = any(max(len(batch.inputs), len(batch.targets)) > 1 for batch in self._batches)
-        own_rest = population and (bool(self._networks.buffers) or self.size < self._layout.size)
-        return self.members == 1 or not (own_data or own_rest)
+        separate_samples = any(max(len(batch.inputs), len(batch.targets)) > 1 for batch in self._batches)
+        separate_state = population and (bool(self._networks.buffers) or self.size < self._layout.size)
+        return self.members == 1 or not (separate_samples or separate_state)
 
     def at(self, points: Tensor | None) -> Tensor:
         """Return points as they are measured, [point, size]: the networks' own if none are given.

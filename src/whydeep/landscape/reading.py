@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from whydeep.errors import SettingError
 from whydeep.population.arguments import fit
-from whydeep.population.objectives import Loss, LossFunction, Objective, objective_of
-from whydeep.population.samples import Data, batches_of
+from whydeep.population.objectives import Loss, LossFunction, Objective, find_objective
+from whydeep.population.samples import Data, make_batches
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def read(
     """
     if samples_at_once < 1:
         raise SettingError(f"samples_at_once must be 1 or more, not {samples_at_once}")
-    objective, fitted = objective_of(loss), []
-    for samples in batches_of(data):
+    objective, fitted = find_objective(loss), []
+    for samples in make_batches(data):
         samples.check_members(members)
         samples, needed = fit(module, samples, objective)
         fitted.append(samples)

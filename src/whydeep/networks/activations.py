@@ -112,10 +112,10 @@ ACTIVATIONS: dict[str, Activation] = {record.name: record for record in (RELU, T
 _BY_TYPE = {record.module: record for record in (*ACTIVATIONS.values(), IDENTITY, ROUNDED_RELU)}
 
 
-def activation_of(module: nn.Module) -> Activation | None:
+def find_activation(module: nn.Module) -> Activation | None:
     """Look up the record of a module; None for a type without one, subclasses included.
 
-    >>> activation_of(nn.Tanh()).name
+    >>> find_activation(nn.Tanh()).name
     'tanh'
     """
     return _BY_TYPE.get(type(module))
@@ -123,7 +123,7 @@ def activation_of(module: nn.Module) -> Activation | None:
 
 def in_place(module: nn.Module) -> InPlace | None:
     """Look up how a module is computed in place; None where that is not written out, as for a softplus with options."""
-    record = activation_of(module)
+    record = find_activation(module)
     if record is None or (isinstance(module, nn.Softplus) and (module.beta, module.threshold) != (1, 20)):
         return None
     return record.in_place

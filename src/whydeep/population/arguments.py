@@ -16,7 +16,7 @@ from whydeep.population.objectives import (
     MeanSquaredError,
     Objective,
     check_class_numbers,
-    objective_of,
+    find_objective,
 )
 from whydeep.population.population import Population
 from whydeep.population.samples import INDICES, Data, Samples
@@ -38,7 +38,7 @@ def read_arguments(population: Population, data: Data, loss: Loss) -> tuple[Samp
     require(isinstance(population, Population), "population", population, "a Population")
     samples = Samples.of(data)
     samples.check_members(len(population))
-    samples, objective = fit(population.template, samples, objective_of(loss))
+    samples, objective = fit(population.template, samples, find_objective(loss))
     return samples.to(population.device, population.dtype), objective
 
 
@@ -51,7 +51,7 @@ def fit(module: nn.Module, samples: Samples, objective: Objective) -> tuple[Samp
     Args:
         module: the architecture.
         samples: on any device.
-        objective: from `objective_of`.
+        objective: from `find_objective`.
 
     Returns:
         The samples, and the objective for such targets.

@@ -82,7 +82,7 @@ class Vmapped(ModuleEngine):
         for start in range(0, len(self.population), size):
             block = slice(start, min(start + size, len(self.population)))
             named = self.population.parameters, self.population.buffers
-            parameters, buffers = ({name: tensor[block] for name, tensor in one.items()} for one in named)
+            parameters, buffers = ({name: tensor[block] for name, tensor in tensors.items()} for tensors in named)
             with vectorised(self.template, "members"):
                 outputs, _ = vmap(self.call)(parameters, buffers, inputs[block])
             yield block, outputs.movedim(1, -1), self.objective.target_rows(targets[block])

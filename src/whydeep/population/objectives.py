@@ -23,7 +23,6 @@ class CrossEntropy:
     """Mean negative log-probability of the true class, in nats; targets are class numbers [sample]."""
 
     name = "cross entropy"
-    unit = "nat"
 
     def target_rows(self, targets: Tensor) -> Tensor:
         """Arrange class numbers [..., sample] as [..., 1, sample]."""
@@ -68,7 +67,6 @@ class MeanSquaredError:
     """Mean squared difference over samples and outputs; targets [sample, output]."""
 
     name = "mean squared error"
-    unit = "squared unit of the target"
 
     def target_rows(self, targets: Tensor) -> Tensor:
         """Arrange targets [..., sample, output] as [..., output, sample]."""
@@ -94,8 +92,8 @@ class MeanSquaredError:
     def output_hessians(self, outputs: Tensor, weights: Tensor) -> Tensor:
         """The identity times 2 weight / outputs."""
         features = outputs.shape[1]
-        one = torch.eye(features, dtype=outputs.dtype, device=outputs.device).mul_(2 / features)
-        return (one.unsqueeze(-1) * weights).expand(len(outputs), -1, -1, -1)
+        identity = torch.eye(features, dtype=outputs.dtype, device=outputs.device).mul_(2 / features)
+        return (identity.unsqueeze(-1) * weights).expand(len(outputs), -1, -1, -1)
 
     def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error of one member, outputs [sample, output].
@@ -169,10 +167,10 @@ WrittenOut = CrossEntropy | MeanSquaredError
 Objective = WrittenOut | LossFunction
 
 Loss = Objective | nn.Module | Callable[[Tensor, Tensor], Tensor]
-"""What is accepted as a loss, see `objective_of`."""
+"""What is accepted as a loss, see `find_objective`."""
 
 
-def objective_of(loss: Loss) -> Objective:
+def find_objective(loss: Loss) -> Objective:
     """Return the objective of a loss of ours, of PyTorch, or of any function ``loss(outputs, targets)``.
 
     `torch.nn.functional.cross_entropy` and `mse_loss`, and `nn.CrossEntropyLoss()` and `nn.MSELoss()` with default

@@ -59,7 +59,7 @@ class Samples:
         >>> Samples.of(batches).inputs.shape
         torch.Size([5, 2])
         """
-        batches = batches_of(data)
+        batches = make_batches(data)
         if len(batches) == 1:
             return batches[0]
         shapes = {(batch.inputs.shape[1:], batch.targets.shape[1:]) for batch in batches}
@@ -75,8 +75,8 @@ class Samples:
     def each(cls, samples: "list[Samples]") -> "Samples":
         """Stack one set of samples per member; all must have the same shapes."""
         return cls(
-            torch.stack([one.inputs for one in samples]),
-            torch.stack([one.targets for one in samples]),
+            torch.stack([data.inputs for data in samples]),
+            torch.stack([data.targets for data in samples]),
             own_inputs=True,
             own_targets=True,
         )
@@ -105,7 +105,7 @@ Data = Samples | tuple[Tensor, Tensor] | Iterable[Sequence[Tensor]]
 """What a population learns from and a landscape is made of, see `Samples.of`."""
 
 
-def batches_of(data: Data) -> list[Samples]:
+def make_batches(data: Data) -> list[Samples]:
     """Read data of any form as its batches, without those that hold no samples; see `Samples.of`."""
     if isinstance(data, Samples):
         return [data]

@@ -103,7 +103,7 @@ class Stacked:
         self._blocks: dict[int, list[Block]] = {}
         self._losses = population.flat.new_empty(self._members)
 
-    def _blocks_of(self, count: int) -> list[Block]:
+    def _split(self, count: int) -> list[Block]:
         """Return the blocks for batches of so many samples; they share buffers."""
         if count not in self._blocks:
             starts = range(0, self._members, self._block_size)
@@ -134,7 +134,7 @@ class Stacked:
 
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
-        for block in self._blocks_of(batch.count):
+        for block in self._split(batch.count):
             inputs, targets = self._fetch(batch, block.members)
             outputs = self._forward(block, inputs)
             deltas = block.layers[-1].deltas.units
@@ -147,7 +147,7 @@ class Stacked:
 
         The outputs lie in a buffer that the next block overwrites.
         """
-        for block in self._blocks_of(batch.count):
+        for block in self._split(batch.count):
             inputs, targets = self._fetch(batch, block.members)
             yield block.members, self._forward(block, inputs), targets
 

@@ -36,7 +36,7 @@ class Training:
         samples: what it learns from, on any device: `Samples`, a pair (inputs, targets) of tensors, or an iterable of
             such pairs, as a `DataLoader` is; it is read once and kept (see `Samples.of`).
         objective: what every member minimises: `CrossEntropy()`, `MeanSquaredError()`, a loss of `torch`, or any
-            function ``loss(outputs, targets)`` that is a mean over samples (see `objective_of`).
+            function ``loss(outputs, targets)`` that is a mean over samples (see `find_objective`).
         optimizer: how: `Adam`, `AdamW` or `SGD`, with their schedule and clipping.
         batch_size: samples of a step; without it every step sees all of them.
         orders: one stream per member, for the order of the samples and for modules that draw random numbers, such as

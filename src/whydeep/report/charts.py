@@ -228,10 +228,10 @@ class Lines:
             axes.xaxis.set_minor_locator(NullLocator())
         else:
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
-            known = places[np.isfinite(places) & (places > 0)]
-            if known.size:
+            positive = places[np.isfinite(places) & (places > 0)]
+            if positive.size:
                 margin = 1.1 if is_dimension else 1.3
-                axes.set_xlim(known.min() / margin, known.max() * margin)
+                axes.set_xlim(positive.min() / margin, positive.max() * margin)
 
 
 def _curves(panel: Panel, results: xr.Dataset) -> list[tuple[Variable, str, str, LineStyle, xr.DataArray]]:

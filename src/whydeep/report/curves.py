@@ -54,11 +54,13 @@ def without_values(lines: Sequence[Line2D], label: str) -> None:
         belongs(line, label)
 
 
-def as_path(line: Line2D, label: str, **more: ArrayLike) -> None:
+def make_path(line: Line2D, label: str, **more: ArrayLike) -> None:
     """Say that a line is a path through the plane, pointed at by its points; `more` is known of each, by name."""
     line.set_label(label)
     points = np.shape(line.get_xdata())
-    setattr(line, PATH, {name: np.broadcast_to(np.asarray(one, dtype=float), points) for name, one in more.items()})
+    setattr(
+        line, PATH, {name: np.broadcast_to(np.asarray(numbers, dtype=float), points) for name, numbers in more.items()}
+    )
 
 
 def describe(figure: Figure) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def describe(figure: Figure) -> dict[str, Any]:
     """
     panels: list[dict[str, Any]] = []
     for number, axes in enumerate(figure.axes):
-        series = [one for one in _series(axes, number) if one["x"]]
+        series = [curve for curve in _series(axes, number) if curve["x"]]
         if series:
             axes.patch.set_gid(f"panel-{number}")
             panels.append(
@@ -83,22 +85,22 @@ def describe(figure: Figure) -> dict[str, Any]:
                     "series": series,
                 }
             )
-    labels = {one["label"] for panel in panels for one in panel["series"]}
+    labels = {curve["label"] for panel in panels for curve in panel["series"]}
     return {"panels": panels, "legend": _legend(figure, labels)}
 
 
 def _legend(figure: Figure, labels: set[str]) -> list[dict[str, str]]:
     """Give identifiers to the texts of the legends that name a curve; a number in brackets may follow its label."""
-    found: list[dict[str, str]] = []
+    entries: list[dict[str, str]] = []
     for axes in figure.axes:
         legend = axes.get_legend()
         for text in legend.get_texts() if legend else ():
             written = text.get_text()
             label = written if written in labels else written.rpartition(" (")[0]
             if label in labels:
-                text.set_gid(f"legend-{len(found)}")
-                found.append({"id": f"legend-{len(found)}", "label": label})
-    return found
+                text.set_gid(f"legend-{len(entries)}")
+                entries.append({"id": f"legend-{len(entries)}", "label": label})
+    return entries
 
 
 def _axis(scale: str, limits: tuple[float, float], label: str) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def _axis(scale: str, limits: tuple[float, float], label: str) -> dict[str, Any]
 def _x_label(axes: Axes) -> str:
     """Label of the x axis, which may be written below another panel that shares it."""
     sharing = axes.get_shared_x_axes().get_siblings(axes)
-    return axes.get_xlabel() or next((one.get_xlabel() for one in sharing if one.get_xlabel()), "")
+    return axes.get_xlabel() or next((panel.get_xlabel() for panel in sharing if panel.get_xlabel()), "")
 
 
 def _is_percent(axes: Axes) -> bool:
@@ -117,42 +119,42 @@ def _is_percent(axes: Axes) -> bool:
 
 def _series(axes: Axes, number: int) -> list[dict[str, Any]]:
     """Describe the labelled lines of a panel, and give identifiers to all that belongs to them."""
-    found: dict[str, dict[str, Any]] = {}
+    curves: dict[str, dict[str, Any]] = {}
     for line in axes.lines:
         label = str(line.get_label())
         on_values = line.get_transform() == axes.transData  # not so a line across the panel
         if not label.startswith("_") and not hasattr(line, LABEL) and on_values:
-            found.setdefault(label, _values(line) | {"parts": []})["parts"].append(line)
+            curves.setdefault(label, _values(line) | {"parts": []})["parts"].append(line)
     for artist in (*axes.lines, *axes.collections, *axes.texts):
         owner = getattr(artist, LABEL, None)
-        if owner in found:
-            found[owner]["parts"].append(artist)
-    for index, one in enumerate(found.values()):
-        for place, artist in enumerate(one["parts"]):
+        if owner in curves:
+            curves[owner]["parts"].append(artist)
+    for index, curve in enumerate(curves.values()):
+        for place, artist in enumerate(curve["parts"]):
             artist.set_gid(f"curve-{number}-{index}-{place}")
-        one["parts"] = [artist.get_gid() for artist in one["parts"]]
-    return list(found.values())
+        curve["parts"] = [artist.get_gid() for artist in curve["parts"]]
+    return list(curves.values())
 
 
 def _values(line: Line2D) -> dict[str, Any]:
     x, y = (np.asarray(data, dtype=float) for data in line.get_data(orig=True))
     low, high = getattr(line, INTERVAL, (np.full(len(x), np.nan),) * 2)
     thin = slice(None, None, max(1, -(-len(x) // MOST_POINTS)))
-    known = np.isfinite(x[thin]) & np.isfinite(y[thin])
+    finite = np.isfinite(x[thin]) & np.isfinite(y[thin])
     colour = line.get_color()
     values: dict[str, Any] = {
         "label": str(line.get_label()),
         "colour": colour if isinstance(colour, str) else "#1a1a1a",
         "quiet": hasattr(line, QUIET),
         "dots": line.get_linestyle() in ("None", "none", "") or hasattr(line, PATH),
-        "x": _rounded(x[thin][known]),
-        "y": _rounded(y[thin][known]),
+        "x": _rounded(x[thin][finite]),
+        "y": _rounded(y[thin][finite]),
     }
     if np.isfinite(low).any():
-        values |= {"low": _rounded(low[thin][known]), "high": _rounded(high[thin][known])}
+        values |= {"low": _rounded(low[thin][finite]), "high": _rounded(high[thin][finite])}
     more = getattr(line, PATH, {})
     if more:
-        values["more"] = {name: _rounded(one[thin][known]) for name, one in more.items()}
+        values["more"] = {name: _rounded(column[thin][finite]) for name, column in more.items()}
     return values
 
 
@@ -160,13 +162,16 @@ def _rounded(values: np.ndarray) -> list[float | None]:
     return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]
 
 
-def embed(svg: str, known: dict[str, Any]) -> str:
+def embed(svg: str, description: dict[str, Any]) -> str:
     """Put a description into the text of an SVG file."""
     text = (
-        json.dumps(known, separators=(",", ":")).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+        json.dumps(description, separators=(",", ":"))
+        .replace("&", "\\u0026")
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
     )
     place = svg.rindex("</svg>")
-    return f"{svg[:place]}{OPENING}{text}{CLOSING}\n{svg[place:]}" if known["panels"] else svg
+    return f"{svg[:place]}{OPENING}{text}{CLOSING}\n{svg[place:]}" if description["panels"] else svg
 
 
 def extract(svg: str) -> dict[str, Any] | None:

@@ -244,8 +244,8 @@ def _drawing(figure: Drawing) -> Markup:
 
 def _curves(figure: Drawing) -> Markup:
     """Return what the page's script knows of a figure (see `report.curves`), as JSON that is safe inside HTML."""
-    found = curves.extract(figure.svg)
-    return Markup(json.dumps(found, separators=(",", ":")).replace("<", "\\u003c")) if found else Markup("")
+    description = curves.extract(figure.svg)
+    return Markup(json.dumps(description, separators=(",", ":")).replace("<", "\\u003c")) if description else Markup("")
 
 
 def _local(name: str) -> str:

@@ -114,8 +114,8 @@ def draw_band(
     axes.plot(x, mean, color=colour, linestyle=line, label=label, marker="o" if markers else None, markersize=4)
     curves.with_interval(axes.lines[-1], low, high)
     if seeds:
-        for one in np.asarray(values)[:, thin]:
-            dots = axes.plot(x, one, ".", color=colour, alpha=0.45, markersize=4, markeredgewidth=0)
+        for points in np.asarray(values)[:, thin]:
+            dots = axes.plot(x, points, ".", color=colour, alpha=0.45, markersize=4, markeredgewidth=0)
             curves.belongs(dots[0], label)
     if np.isfinite(low).any():
         band = axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -138,23 +138,23 @@ def extremes(values: ArrayLike, runs: int) -> np.ndarray:
     >>> extremes([0, 5, 1, 1, 9, np.nan], 2).tolist()
     [0, 1, 3, 4]
     """
-    known = np.asarray(values, dtype=float)
-    low, high = np.where(np.isnan(known), np.inf, known), np.where(np.isnan(known), -np.inf, known)
-    pieces = np.array_split(np.arange(known.size), min(runs, known.size))
+    numbers = np.asarray(values, dtype=float)
+    low, high = np.where(np.isnan(numbers), np.inf, numbers), np.where(np.isnan(numbers), -np.inf, numbers)
+    pieces = np.array_split(np.arange(numbers.size), min(runs, numbers.size))
     return np.unique([(places[low[places].argmin()], places[high[places].argmax()]) for places in pieces])
 
 
 def frame(axes: Axes, values: ArrayLike, *, log: bool = False) -> None:
     """Set the limits of the y axis to the values of all seeds; the bands of few seeds may go far beyond."""
-    known = np.asarray(values)[np.isfinite(values)]
-    known = known[known > 0] if log else known
-    if known.size == 0:
+    finite = np.asarray(values)[np.isfinite(values)]
+    finite = finite[finite > 0] if log else finite
+    if finite.size == 0:
         axes.set_ylim(0.1, 1)  # a logarithmic axis needs limits to be drawn
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=GREY)
         return
-    if known.min() == known.max():
+    if finite.min() == finite.max():
         return
-    low, high = float(known.min()), float(known.max())
+    low, high = float(finite.min()), float(finite.max())
     if log:
         margin = (high / low) ** 0.06
         axes.set_ylim(low / margin, high * margin)
@@ -193,7 +193,7 @@ def notice(figure: Figure, text: str) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as `path`.png and `path`.svg, which knows its curves' values; equal figures give equal files."""
-    known = curves.describe(figure)
+    description = curves.describe(figure)
     with figure_style():
         figure.set_dpi(160)
         figure.draw_without_rendering()  # arranged once, for both files
@@ -201,4 +201,4 @@ def save(figure: Figure, path: Path) -> None:
         box = figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
         for ending, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
             figure.savefig(path.with_suffix(ending), dpi=160, bbox_inches=box, metadata=metadata)
-    path.with_suffix(".svg").write_text(curves.embed(path.with_suffix(".svg").read_text(encoding="utf-8"), known))
+    path.with_suffix(".svg").write_text(curves.embed(path.with_suffix(".svg").read_text(encoding="utf-8"), description))

@@ -51,7 +51,7 @@ class RunFolder:
         self.progress = self.path / "progress"
         self.manifest = self.path / "manifest.json"
         self.claims = self.path / "claims.json"
-        self.own_claims = self.path / "own-claims.toml"
+        self.user_claims = self.path / "own-claims.toml"
         self.report = self.path / "report.html"
 
     @contextmanager

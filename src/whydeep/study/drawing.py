@@ -6,14 +6,13 @@ from typing import Any
 
 import xarray as xr
 
-from whydeep.errors import RunError, WhydeepError
+from whydeep.errors import RunError, WhydeepError, one_line
 from whydeep.report.charts import rows_of_everything
 from whydeep.report.elements import Figure, Table
 from whydeep.report.style import figure_style, notice, save
 from whydeep.runs import RunFolder
 from whydeep.study.experiment import Experiment
-from whydeep.study.files import describe_error
-from whydeep.study.registry import source_of
+from whydeep.study.registry import outside_file
 from whydeep.study.results import read_results
 
 
@@ -36,7 +35,7 @@ def _draw_experiment(folder: RunFolder, experiment: Experiment, again: bool) -> 
     written = folder.results(experiment.name).stat().st_mtime
     problem = None
     try:
-        figures = figures_of(experiment, results)
+        figures = make_figures(experiment, results)
     except RunError as error:
         return error
     for figure in figures:
@@ -55,7 +54,7 @@ def _draw_experiment(folder: RunFolder, experiment: Experiment, again: bool) -> 
     return problem
 
 
-def figures_of(experiment: Experiment, results: xr.Dataset) -> list[Figure]:
+def make_figures(experiment: Experiment, results: xr.Dataset) -> list[Figure]:
     """Make the figures of an experiment.
 
     Raises:
@@ -64,7 +63,7 @@ def figures_of(experiment: Experiment, results: xr.Dataset) -> list[Figure]:
     return _made(experiment, experiment.figures, results, Figure)
 
 
-def tables_of(experiment: Experiment, results: xr.Dataset) -> list[Table]:
+def make_tables(experiment: Experiment, results: xr.Dataset) -> list[Table]:
     """Make the tables of an experiment; by default one of all variables that have one number per setting and seed.
 
     Raises:
@@ -90,7 +89,7 @@ def _made(experiment: Experiment, makers: Sequence[Callable], results: xr.Datase
 
 def _called(experiment: Experiment, function: Callable, *arguments: Any) -> Any:
     """Call a function of an experiment; what one from outside raises becomes one line."""
-    source = source_of(experiment)
+    source = outside_file(experiment)
     if source is None:
         return function(*arguments)
     try:
@@ -98,4 +97,4 @@ def _called(experiment: Experiment, function: Callable, *arguments: Any) -> Any:
     except WhydeepError:
         raise
     except Exception as error:
-        raise RunError(f"{experiment.name}: its figures or tables failed: {describe_error(error, source)}") from None
+        raise RunError(f"{experiment.name}: its figures or tables failed: {one_line(error, source)}") from None

@@ -12,13 +12,13 @@ import xarray as xr
 
 from whydeep.claims import Claim
 from whydeep.data import Dataset
-from whydeep.errors import SettingError, WhydeepError
+from whydeep.errors import SettingError, WhydeepError, one_line
 from whydeep.population import Stream
 from whydeep.population.streams import Purpose
 from whydeep.report.elements import Figure, Table
 from whydeep.runs.unit import no_progress
 from whydeep.study.design import Design, Plan
-from whydeep.study.files import describe_error, file_of, portable
+from whydeep.study.files import defining_file, portable
 from whydeep.variables import Variable
 
 FigureMaker = Callable[[xr.Dataset], Figure | Sequence[Figure]]
@@ -40,7 +40,7 @@ class Setting:
     @property
     def coordinates(self) -> dict[str, str | float]:
         """Where the setting lies in the results: dimension -> label."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("dimension")}
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.metadata.get("dimension")}
 
     @property
     def name(self) -> str:
@@ -223,10 +223,10 @@ class Experiment:
         except WhydeepError:
             raise
         except Exception as error:
-            path = file_of(self.settings)
+            path = defining_file(self.settings)
             if path is None:
                 raise
-            raise SettingError(f"{self.name}: its settings failed: {describe_error(error, path)}") from None
+            raise SettingError(f"{self.name}: its settings failed: {one_line(error, path)}") from None
 
     def _checked(self, setting: Any) -> Setting:
         if not isinstance(setting, Setting) or not is_dataclass(setting):

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from whydeep.errors import SettingError
+from whydeep.errors import SettingError, one_line
 
 PREFIX = "whydeep_file_"
 
@@ -62,22 +62,11 @@ def load_file(path: Path) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, SettingError | KeyboardInterrupt):
             raise
-        raise SettingError(f"{path} cannot be loaded: {describe_error(error, path)}") from None
+        raise SettingError(f"{path} cannot be loaded: {one_line(error, path)}") from None
     return module
 
 
-def describe_error(error: BaseException, path: Path | None = None) -> str:
-    """Write what a user's code raised in one line, with the line of the file where it did."""
-    line, traceback = "", error.__traceback__
-    while traceback is not None:
-        if path is not None and traceback.tb_frame.f_code.co_filename == str(path):
-            line = f" (line {traceback.tb_lineno} of {path.name})"
-        traceback = traceback.tb_next
-    text = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}{f': {text}' if text else ''}{line}"
-
-
-def file_of(thing: Any) -> Path | None:
+def defining_file(thing: Any) -> Path | None:
     """Return the file that a class or function was loaded from by `load_file`; None if it is of a module."""
     module = sys.modules.get(thing.__module__)
     return Path(str(module.__file__)) if module is not None and module.__name__.startswith(PREFIX) else None
@@ -114,7 +103,7 @@ class PortableFunction:
 
 
 def _address(thing: Any) -> tuple[str, str, Path | None, str]:
-    path = file_of(thing)
+    path = defining_file(thing)
     return thing.__module__, thing.__qualname__, path, source_digest(path) if path else ""
 
 
@@ -164,7 +153,7 @@ def _imports_beside(file: Path, experiment: Path) -> Iterator[tuple[str, Path]]:
     except (SyntaxError, ValueError, RecursionError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise SettingError(f"{file} is not Python{line}: {getattr(error, 'msg', error)}") from None
-    package = _package_of(experiment)
+    package = _enclosing_package(experiment)
     for level, name in sorted(_imported_names(tree)):
         parts = name.split(".") if name else []
         if level:
@@ -182,7 +171,7 @@ def _imports_beside(file: Path, experiment: Path) -> Iterator[tuple[str, Path]]:
                     yield "." * level + ".".join(parts[:depth]), candidate.resolve()
 
 
-def _package_of(file: Path) -> Path | None:
+def _enclosing_package(file: Path) -> Path | None:
     """Return the folder of the outermost package that a file is part of; None if it is of none."""
     package = None
     for folder in file.parents:

@@ -11,7 +11,7 @@ import xarray as xr
 
 import whydeep
 from whydeep.runs import format_duration, git_state
-from whydeep.study.registry import Registry, digest_of
+from whydeep.study.registry import Registry, outside_digest
 
 Results = Mapping[str, xr.Dataset]
 """Of each experiment that has any; a folder may hold those of several runs."""
@@ -27,7 +27,7 @@ class RunFacts(NamedTuple):
     origin: str
 
 
-def run_of(results: xr.Dataset) -> RunFacts:
+def run_facts(results: xr.Dataset) -> RunFacts:
     """Say what results are of."""
     attributes = results.attrs
     return RunFacts(
@@ -56,7 +56,7 @@ def from_earlier_runs(results: Results, configuration: Mapping[str, Any]) -> lis
     return [
         name
         for name, measured in results.items()
-        if run_of(measured) not in expected
+        if run_facts(measured) not in expected
         or (name in configuration["experiments"] and _changes(measured) != changes.get(name, {}))
     ]
 
@@ -79,7 +79,7 @@ def notices(results: Results, manifest: Mapping[str, Any], registry: Registry) -
         )
     for name, measured in results.items():
         written = measured.attrs["source"]
-        if name in registry and written and written != digest_of(registry[name]):
+        if name in registry and written and written != outside_digest(registry[name]):
             lines.append(f"The results of {name} were measured by another version of its file than this report's.")
     if manifest["status"] in ("interrupted", "failed"):
         lines.append(f"The last run was {manifest['status']}: run the same command again to go on.")
@@ -94,7 +94,7 @@ def facts(results: Results, manifest: Mapping[str, Any]) -> tuple[tuple[str, str
     git = manifest["git"]
     seconds = sum(job["seconds"] for job in manifest["jobs"])
     processor = "core" if manifest["device"] == "cpu" else "GPU"
-    runs = [run_of(measured) for measured in results.values()] or [_last_run(manifest["configuration"])]
+    runs = [run_facts(measured) for measured in results.values()] or [_last_run(manifest["configuration"])]
     scales, seeds, root_seeds, datasets, _ = (
         dict.fromkeys(str(value) for value in values if value != "") for values in zip(*runs, strict=True)
     )
@@ -135,7 +135,7 @@ def _code(version: str, git: Mapping[str, Any] | None) -> str:
 
 def sample(results: xr.Dataset) -> str:
     """Say what these results were measured on, and with which changes."""
-    run = run_of(results)
+    run = run_facts(results)
     images = f", on {run.dataset} ({run.origin})" if run.dataset else ""
     changes = ", ".join(f"{name} = {value}" for name, value in _changes(results).items())
     changed = f" Changed from the design of the study: {changes}." if changes else ""

@@ -6,9 +6,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from whydeep.errors import SettingError, near_names
+from whydeep.errors import SettingError, near_names, one_line
 from whydeep.study.experiment import Experiment
-from whydeep.study.files import describe_error, file_of, is_file_name, load_file, source_digest
+from whydeep.study.files import defining_file, is_file_name, load_file, source_digest
 
 GROUP = "whydeep.experiments"
 """Of entry points; each leads to an `Experiment` or several."""
@@ -64,7 +64,7 @@ class Registry(Mapping[str, Experiment]):
             except Exception as error:  # of another package: it must not keep whydeep from working
                 if offer.value.startswith("whydeep."):
                     raise
-                print(f"whydeep: experiments of {offer.value} are left out: {describe_error(error)}", file=sys.stderr)
+                print(f"whydeep: experiments of {offer.value} are left out: {one_line(error)}", file=sys.stderr)
         return cls(experiments)
 
     def with_files(self, words: Iterable[str | Path]) -> tuple["Registry", tuple[str, ...]]:
@@ -120,11 +120,11 @@ def read_file(path: Path) -> list[Experiment]:
         ) from None
 
 
-def source_of(experiment: Experiment) -> Path | None:
+def outside_file(experiment: Experiment) -> Path | None:
     """Return the file of an experiment from outside; None for whydeep's own, whose revision says what they are."""
     if experiment.measure.__module__.partition(".")[0] == "whydeep":
         return None
-    file = file_of(experiment.measure) or getattr(sys.modules[experiment.measure.__module__], "__file__", None)
+    file = defining_file(experiment.measure) or getattr(sys.modules[experiment.measure.__module__], "__file__", None)
     if file is None or experiment.measure.__module__ == "__main__":
         raise SettingError(
             f"{experiment.name} must be defined in a file that is imported, as workers import it as well"
@@ -132,9 +132,9 @@ def source_of(experiment: Experiment) -> Path | None:
     return Path(file)
 
 
-def digest_of(experiment: Experiment) -> str | None:
+def outside_digest(experiment: Experiment) -> str | None:
     """Return what stands for the source of an experiment from outside in the digests of its units, else None."""
-    source = source_of(experiment)
+    source = outside_file(experiment)
     return source_digest(source) if source else None
 
 

@@ -20,7 +20,7 @@ from whydeep.report.elements import Figure, Table
 from whydeep.report.texts import write_number
 from whydeep.runs import RunFolder, read_manifest, write_atomically
 from whydeep.study import methods, provenance
-from whydeep.study.drawing import figures_of, tables_of
+from whydeep.study.drawing import make_figures, make_tables
 from whydeep.study.experiment import Experiment
 from whydeep.study.registry import Registry
 from whydeep.study.results import read_results
@@ -124,7 +124,7 @@ def _figures_and_tables(experiment: Experiment, results: xr.Dataset) -> tuple[li
     """Make the figures and tables of an experiment, and say why where a user's function fails."""
     made: list[list] = []
     problems = []
-    for make in (figures_of, tables_of):
+    for make in (make_figures, make_tables):
         try:
             made.append(make(experiment, results))
         except RunError as error:

@@ -133,7 +133,7 @@ def merge_changes(words: Iterable[str], others: Iterable[str]) -> tuple[str, ...
 
 def _option(path: Path, name: str, value: Any) -> Any:
     """Check one option of a study file, and turn it into what a request takes."""
-    options = {one.name: one for one in fields(Request) if one.name not in ("set", "study", "fresh")}
+    options = {field.name: field for field in fields(Request) if field.name not in ("set", "study", "fresh")}
     key = name.replace("-", "_")
     if key not in options:
         raise SettingError(f"{path}: no option is called {name!r}: {near_names(name, options)}, or a table")

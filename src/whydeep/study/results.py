@@ -74,7 +74,7 @@ def _default_fields(experiment: Experiment, results: xr.Dataset) -> dict[str, An
         setting = experiment.make_settings(plan_of_results(results, experiment, "smoke", changed=False))[0]
     except WhydeepError:
         return {}
-    return {one.name: one.default for one in fields(setting) if one.default is not MISSING}
+    return {field.name: field.default for field in fields(setting) if field.default is not MISSING}
 
 
 def combine(
@@ -89,7 +89,7 @@ def combine(
         seeds: all seeds that were asked for; missing ones, and combinations of coordinates that have no
             part, are not-a-number.
     """
-    aligned = [(coordinates, one.reindex(seed=list(seeds))) for coordinates, one in parts]
+    aligned = [(coordinates, measured.reindex(seed=list(seeds))) for coordinates, measured in parts]
     names = list(parts[0][0])
     combined = _concat(aligned, names)
     every = settings or [coordinates for coordinates, _ in parts]
@@ -108,7 +108,7 @@ def _concat(parts: Sequence[tuple[Coordinates, xr.Dataset]], names: Sequence[str
     first, *others = names
     labels = list(dict.fromkeys(coordinates[first] for coordinates, _ in parts))
     pieces = [
-        _concat([(coordinates, one) for coordinates, one in parts if coordinates[first] == label], others)
+        _concat([(coordinates, measured) for coordinates, measured in parts if coordinates[first] == label], others)
         for label in labels
     ]
     return xr.concat(

@@ -22,7 +22,7 @@ from whydeep.study.design import Each, Images, Plan, Scale, write_value
 from whydeep.study.drawing import draw_figures
 from whydeep.study.experiment import Experiment, Run, Setting
 from whydeep.study.files import PortableFunction
-from whydeep.study.registry import Registry, digest_of
+from whydeep.study.registry import Registry, outside_digest
 from whydeep.study.reporting import write_report
 from whydeep.study.request import Request, read_study
 from whydeep.study.results import FORMAT, combine
@@ -96,9 +96,9 @@ class Study:
 
     def jobs(self) -> list[Job]:
         """One job per setting, with all seeds."""
-        return [job for experiment in self.experiments for job in self._jobs_of(experiment)]
+        return [job for experiment in self.experiments for job in self._make_jobs(experiment)]
 
-    def _jobs_of(self, experiment: Experiment) -> list[Job]:
+    def _make_jobs(self, experiment: Experiment) -> list[Job]:
         settings = experiment.make_settings(self.plans[experiment.name])
         measurement = Measurement(experiment.name, PortableFunction(experiment.measure))
         facts = {
@@ -106,7 +106,7 @@ class Study:
             "device": self.device,
             "root_seed": self.request.root_seed,
             "data": self.images.fingerprint if experiment.uses_images and self.images else None,
-            "source": digest_of(experiment),  # reads its files: once for all settings
+            "source": outside_digest(experiment),  # reads its files: once for all settings
         }
         return [
             Job(experiment.name, setting, self.seeds, measurement, digest(experiment.name, setting, **facts))
@@ -162,13 +162,13 @@ def resolve(request: Request, registry: Registry | None = None) -> Study:
     elif request.dataset:
         source = locate(request.dataset, request.data_dir)  # a wrong name is an error all the same
     plans = {
-        experiment.name: plan_of(experiment, request, changes.get(experiment.name, {}), images)
+        experiment.name: make_plan(experiment, request, changes.get(experiment.name, {}), images)
         for experiment in experiments
     }
     return Study(request, registry, experiments, plans, images, source, device)
 
 
-def plan_of(
+def make_plan(
     experiment: Experiment, request: Request, changes: Mapping[str, Any], images: Dataset | None = None
 ) -> Plan:
     """Make the plan of an experiment: the values of its design at a scale, with a user's changes.
@@ -325,7 +325,7 @@ def _attributes(study: Study, experiment: Experiment, jobs: Sequence[Job]) -> di
         "images": json.dumps(asdict(plan.images) if plan.images else None),
         "notice": images.notice if images else "",
         "changes": json.dumps(study.changes(experiment.name)),
-        "source": digest_of(experiment) or "",
+        "source": outside_digest(experiment) or "",
         "settings": json.dumps([asdict(cast(Any, job.setting)) for job in jobs]),
         "definitions": "\n".join(f"{term}: {text}" for term, text in experiment.definitions.items()),
     }

@@ -18,7 +18,7 @@ from whydeep.errors import RunError, SettingError, near_names, one_line
 from whydeep.runs import RunFolder, write_atomically
 from whydeep.study.design import SCALES, Scale
 from whydeep.study.experiment import Experiment, Setting
-from whydeep.study.files import file_of
+from whydeep.study.files import defining_file
 from whydeep.study.registry import Registry
 from whydeep.study.results import plan_of_results, read_results
 
@@ -33,7 +33,7 @@ class UserClaimsFile:
     def keep(self, folder: RunFolder) -> None:
         """Copy a TOML file into the folder, for later reports. (A Python file would be run by whoever opens them.)"""
         if self.toml is not None:
-            write_atomically(folder.own_claims, self.toml)
+            write_atomically(folder.user_claims, self.toml)
 
 
 def read_user_claims(folder: RunFolder, registry: Registry, path: Path | None, *, kept: bool = True) -> UserClaimsFile:
@@ -43,7 +43,7 @@ def read_user_claims(folder: RunFolder, registry: Registry, path: Path | None, *
         SettingError: the file is wrong, or a claim is about no experiment, or called like another.
     """
     # Another TOML file takes the place of the one that was kept.
-    earlier = folder.own_claims if kept and not (path is not None and path.suffix == ".toml") else None
+    earlier = folder.user_claims if kept and not (path is not None and path.suffix == ".toml") else None
     variables = {name: experiment.variables for name, experiment in registry.items() if experiment.variables}
     claims: UserClaims = []
     if earlier is not None and earlier.is_file():
@@ -171,7 +171,7 @@ def deciding_command(experiment: Experiment, claim: Claim, results: xr.Dataset) 
 
 
 def _command(experiment: Experiment, scale: Scale, changes: Mapping[str, str], dataset: str) -> str:
-    file = file_of(experiment.measure)
+    file = defining_file(experiment.measure)
     words = ["whydeep", "run", os.path.relpath(file) if file else experiment.name, "--scale", scale]
     for name, value in changes.items():
         words += ["--set", f"{experiment.name}.{name}={value}"]
@@ -184,7 +184,7 @@ def _is_met(claim: Claim, settings: Sequence[Setting], results: xr.Dataset, *, m
     Those about measured variables are asked of the results; on other images (not `measured`) they are left open.
     """
     fields = [asdict(setting) for setting in settings]
-    labels = {name: list(dict.fromkeys(one[name] for one in fields)) for name in settings[0].coordinates}
+    labels = {name: list(dict.fromkeys(chosen[name] for chosen in fields)) for name in settings[0].coordinates}
     planned = xr.Dataset(coords=labels, attrs={"settings": json.dumps(fields)})
     needs = [need for need in claim.needs if measured or need.name in fields[0]]
     return not any(need.unmet(planned if need.name in fields[0] else results) for need in needs)
