@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -75,10 +75,10 @@ class Report:
         folder, registry = _open_run(self.folder, self.experiments)
         judgements = judge_folder(folder, registry, read_user_claims(folder, registry, self.claims))
         problem = draw_figures(folder, registry.values())
-        write_report(folder, registry, judgements)
+        problem = write_report(folder, registry, judgements) or problem
         if problem:
             raise problem
-        _say_what_is_stored(folder.experiments(), registry)
+        _say_what_is_stored(folder, registry)
         print(f"report: {folder.report}")
         return 0
 
@@ -113,7 +113,7 @@ class Claims:
             place = " in place of others" if replaced else ""
             kept = f"claims kept in {folder.user_claims}{place}; delete it to leave them out again"
             print(f"whydeep: {kept}", file=sys.stderr)
-        _say_what_is_stored(folder.experiments(), registry)
+        _say_what_is_stored(folder, registry)
         written = folder.claims.read_text(encoding="utf-8").rstrip()
         print(written if self.json else console.verdicts(judgements, registry).lstrip())
         if folder.report.exists():
@@ -144,9 +144,19 @@ def _importing() -> Iterator[None]:
         gc.enable()
 
 
-def _say_what_is_stored(experiments: Iterable[str], registry: Container[str]) -> None:
-    """Say which experiments are shown from what the folder keeps, as no command runs code that a folder names."""
-    stored = ", ".join(name for name in experiments if name not in registry)
+def _say_what_is_stored(folder: "RunFolder", registry: "Registry") -> None:
+    """Say which experiments are shown from what the folder keeps, as no command runs code that a folder names; and
+    which results are of another version of a file that is given."""
+    from whydeep.study.provenance import is_of_another_version
+    from whydeep.study.results import read_results
+
+    for name in folder.experiments():
+        if name in registry and is_of_another_version(read_results(folder, name, registry[name]), registry[name]):
+            print(
+                f"whydeep: the results of {name} were measured by another version of its file: run it to measure anew",
+                file=sys.stderr,
+            )
+    stored = ", ".join(name for name in folder.experiments() if name not in registry)
     if stored:
         print(
             f"whydeep: {stored}: figures, texts and claims are those that are stored; give the Python file after the "
@@ -206,7 +216,8 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
-        print("whydeep: interrupted; what was finished is kept: run the same command to go on", file=sys.stderr)
+        kept = "" if given[:1] == ["bench"] else "; what was finished is kept: run the same command to go on"
+        print(f"whydeep: interrupted{kept}", file=sys.stderr)
         sys.exit(130)
 
 
@@ -265,7 +276,9 @@ def _study_file(given: list[str]) -> Path | None:
     files += [word.removeprefix("--study=") for word in given if word.startswith("--study=")]
     if len(files) > 1:
         raise SettingError(f"--study is given {len(files)} times: give one file")
-    return Path(files[0]) if files and files[0] else None
+    if files and (not files[0] or files[0].startswith("--")):
+        raise SettingError("--study needs a file: give the path of one in TOML")
+    return Path(files[0]) if files else None
 
 
 def _one_line(message: str, given: list[str]) -> str:

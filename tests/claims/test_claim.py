@@ -1,8 +1,11 @@
+from math import inf
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from whydeep.claims import Claim, Test, estimate, mean_interval
+from whydeep.errors import SettingError
 
 RESULTS = xr.Dataset(
     {"loss": (("network", "seed"), np.array([[1.0, 2.0, 4.0], [2.0, 3.0, 7.0]]))},
@@ -50,3 +53,17 @@ def test_parts_are_named_by_their_labels(labels, parts):
     x = xr.DataArray(np.ones((2, 3)), dims=("batch_size", "seed"), coords={"batch_size": labels})
     found = estimate(Claim("X", "", (Test("x", lambda r: r.x, low=0),)), xr.Dataset({"x": x}))
     assert [one.part.removesuffix("T00:00:00.000000000").removesuffix("T00:00:00") for one in found] == parts
+
+
+@pytest.mark.parametrize(("limits", "value"), [((5, 6), 0.1), ((-inf, 1), 1.01), ((0, inf), -0.1)])
+def test_a_statistic_outside_its_limits_is_refused(limits, value):
+    results = xr.Dataset({"gap": ("seed", [value] * 3)}, {"seed": range(3)})
+    claim = Claim("X", "It holds.", (Test("gap", lambda r: r.gap, low=-9, limits=limits),))
+    with pytest.raises(SettingError, match="its limits are"):
+        estimate(claim, results)
+
+
+def test_rounding_at_a_limit_is_none():
+    results = xr.Dataset({"share": ("seed", [1.0000001, 1.0, 0.5])}, {"seed": range(3)})
+    claim = Claim("X", "It holds.", (Test("share", lambda r: r.share, low=0, limits=(0, 1)),))
+    assert len(estimate(claim, results)) == 1

@@ -42,6 +42,7 @@ def cases(draw):
         options = draw(bounds) | {"log": draw(st.booleans())}
         if draw(st.booleans()):
             options["limits"] = draw(st.sampled_from([(-1.0, 1.0), (0.0, inf), (-inf, 2.0)]))
+            measured = measured.where(~np.isfinite(measured), measured.clip(*options["limits"]))
         tests.append(Test(f"x{number}", lambda _, measured=measured: measured, **options))
     claim = Claim("X", "It holds.", tuple(tests), draw(st.sampled_from(["", "a book"])), "", draw(needs))
     results = xr.Dataset(attrs={"settings": json.dumps([{"epochs": 5}])})

@@ -9,6 +9,7 @@ import xarray as xr
 from image_reference import MNIST, loss_and_accuracy, measure, settings_of, statistics, stream, train_plain
 from torch.nn import functional
 
+from whydeep.claims import Case
 from whydeep.course.batch_size import EXPERIMENT
 from whydeep.data import locate
 from whydeep.errors import SettingError
@@ -89,3 +90,20 @@ def test_claims_about_batch_sizes():
     assert statistics(EXPERIMENT, "C23", results)[0] == pytest.approx(-0.9)
     above = statistics(EXPERIMENT, "C24", results)[0]
     np.testing.assert_allclose(above, [[size - end for end in (0.90, 0.80)] for size in (0.95, 0.96, 0.97)])
+
+
+@pytest.mark.parametrize("claim", EXPERIMENT.claims, ids=lambda claim: claim.id)
+def test_other_sizes_and_their_order_do_not_matter(claim):
+    """A claim is about the five sizes of the course report, wherever these lie."""
+    values = np.random.default_rng(0).uniform(0.5, 1, (7, 5))
+    results = xr.Dataset(
+        dict.fromkeys(("test_accuracy", "test_loss", "sensitivity"), (("batch_size", "seed"), values)),
+        coords={"batch_size": [1, 5, 25, 125, 500, 1500, 9000], "seed": range(5)},
+    )
+    results.attrs["settings"] = "[]"
+    expected = Case("e", claim, results.isel(batch_size=slice(1, -1))).evidence().estimates
+    for order in (range(7), [3, 0, 2, 6, 5, 1, 4]):
+        given = Case("e", claim, results.isel(batch_size=list(order))).evidence().estimates
+        assert [part.part for part in given] == [part.part for part in expected]
+        for part, other in zip(given, expected, strict=True):
+            np.testing.assert_array_equal(part.values, other.values)

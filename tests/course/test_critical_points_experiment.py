@@ -1,5 +1,7 @@
 """E5: what is said of each network against autograd, kinds, correlations, its design, and networks that diverge."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from function_reference import (
 )
 from torch.nn import functional
 
+from whydeep.claims import Case, judge
 from whydeep.course import critical_point_charts as charts
 from whydeep.course.critical_points import EXPERIMENT
 from whydeep.errors import SettingError
@@ -165,3 +168,14 @@ def test_any_activation_and_any_seed_may_be_missing():
     for lost in ([1], [0, 1]):
         judgements, _, _ = present(EXPERIMENT, without_seeds(results, lost))
         assert {part.estimate.interval.n for part in judgements["C12"].parts} == {2 - len(lost)}
+
+
+def test_a_network_that_diverged_leaves_its_seed_open():
+    results = results_of(EXPERIMENT, settings_of(EXPERIMENT, **SMALL), (0, 1, 2))
+    lost = (results.seed == 1) & (results.network == 0)
+    for measured in set(results.data_vars) - {"parameters"}:
+        results[measured] = results[measured].where(~lost) if "network" in results[measured].dims else results[measured]
+    claims = [dataclasses.replace(claim, needs=()) for claim in EXPERIMENT.claims]
+    for judgement in judge([Case(EXPERIMENT.name, claim, results) for claim in claims]):
+        assert judgement.verdict == "undecided"
+        assert all(np.isinf(part.estimate.values[1]) for part in judgement.parts if len(part.estimate.values) == 3)

@@ -179,3 +179,11 @@ def test_any_setting_may_be_missing_and_any_seed_may_have_diverged():
     for lost in ([1], [0, 1]):
         judgements, _, _ = present(EXPERIMENT, without_seeds(results, lost))
         assert all(f"no finite value in {len(lost)} of 2 seeds" in judged.reason for judged in judgements.values())
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e30], ids=["through infinity", "straight to not-a-number"])
+def test_however_a_training_diverges_its_seed_counts(rate):
+    (setting,) = settings_of(EXPERIMENT, function="cos", network="shallow", points=10, optimizer="sgd")
+    results = measure(EXPERIMENT, dataclasses.replace(setting, learning_rate=rate), (0, 1))
+    assert results.diverged_at.notnull().all()
+    assert not np.isfinite(results.final_loss).any()

@@ -1,5 +1,7 @@
 """E3: snapshots, components and the loss surface against plain torch and numpy, its design, paths that diverge."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from function_reference import (
 )
 from torch.nn import functional
 
+from whydeep.claims import Case, judge
 from whydeep.course.weight_trajectories import EXPERIMENT
 from whydeep.errors import SettingError
 from whydeep.networks import MLP
@@ -127,3 +130,14 @@ def test_seeds_that_are_missing_are_not_drawn():
     assert "(seed 1 of n = 2)" in figures["figure-08"].caption
     assert judgements["C10"].deciding.estimate.interval.n == 1
     assert not present(EXPERIMENT, without_seeds(results, [0, 1]))[1]
+
+
+def test_a_seed_that_diverged_leaves_the_claim_open():
+    results = results_of(EXPERIMENT, settings_of(EXPERIMENT, **SMALL), (0, 1, 2, 3))
+    for measured in ("loss", "directness", "null_directness"):
+        results[measured] = results[measured].where(results.seed != 2)
+    (claim,) = EXPERIMENT.claims
+    (judgement,) = judge([Case(EXPERIMENT.name, dataclasses.replace(claim, needs=()), results)])
+    assert judgement.verdict == "undecided"
+    assert [part.estimate.interval.n for part in judgement.parts] == [4, 4]
+    assert "training diverged" in judgement.reason

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 
 from whydeep.claims import mean_interval
-from whydeep.report.charts import Column, Curve, Guide, Lines, Panel, Rows, count_text, facts, rows_of_everything
+from whydeep.errors import SettingError
+from whydeep.report.charts import Column, Curve, Guide, Lines, Panel, Rows, count_text, rows_of_everything
 from whydeep.report.style import GREEN, LINE_STYLES, MOST_POINTS, PALETTE, PURPLE, figure_style
+from whydeep.report.texts import facts
 from whydeep.variables import SHARE, Variable
 
 EPOCHS = np.arange(1, 4)
@@ -114,7 +116,7 @@ def test_texts_name_facts():
     assert figure.title == "digits, 0.5"
     assert figure.caption.startswith("2 networks: ")
     assert figure.caption.endswith(". n = 3")
-    with pytest.raises(KeyError):  # no setting is called so
+    with pytest.raises(SettingError, match="no fact is called 'epochs'"):
         Lines("chart", "{epochs} epochs", "Loss", "", "epoch", Panel((Curve("loss"),)))(results_of())
 
 
@@ -230,7 +232,9 @@ def test_whatever_is_missing_can_be_drawn(name, log_x, broken):
         given[variable].attrs = results[variable].attrs
     chart = lines(Curve(name, each="network", parameters=True), log_x=log_x, seeds="dots")
     draw(chart, given)
-    assert f"n = {given.sizes['seed']} seeds" in chart(given).caption
+    with_values = {int(count) for count in given[name].notnull().sum("seed").values.ravel()} - {0}
+    assert f"n = {with_values.pop() if with_values else given.sizes['seed']} seeds with" in chart(given).caption
+    assert not with_values
     table = Rows(
         "Rows",
         "network",
@@ -319,4 +323,5 @@ def test_everything_that_has_one_number_is_shown():
 def test_a_count_is_that_of_the_seeds_that_have_one(counts):
     values = xr.DataArray([np.nan if count is None else float(count) for count in counts], dims="seed")
     given_counts = [count for count in counts if count is not None]
-    assert count_text(values) == (f"{max(given_counts):,}" if given_counts else "-")
+    ends = [f"{end(given_counts):,}" for end in (min, max)] if given_counts else ["-"]
+    assert count_text(values) == " to ".join(dict.fromkeys(ends))

@@ -11,6 +11,7 @@ from whydeep.claims import interval_band
 from whydeep.report import curves
 from whydeep.report.page import Drawing, _curves, _drawing
 from whydeep.report.style import draw_band, figure_style, new_figure, save
+from whydeep.variables import SHARE, UNLIMITED
 
 X = np.arange(1, 21)
 LOSSES = np.exp(np.random.default_rng(0).normal(size=(4, 20)))
@@ -228,12 +229,11 @@ def test_a_path_knows_as_much_of_every_point():
         curves.make_path(line, "series 1", MSE=[0.3, 0.2])
 
 
-@pytest.mark.parametrize(("share", "high"), [(True, 1), (False, 1.2)])
-def test_the_band_of_a_share_ends_at_one(share, high):
+@pytest.mark.parametrize(("limits", "high"), [(SHARE, 1), (UNLIMITED, 1.2), ((0, 1.1), 1.1)])
+def test_a_band_ends_at_its_limits(limits, high):
     axes = new_figure().subplots()
-    draw_band(axes, [1, 2], [[0.8, 0.5], [1.0, 0.5]], label="accuracy", colour="k", share=share)
+    draw_band(axes, [1, 2], [[0.8, 0.5], [1.0, 0.5]], label="accuracy", colour="k", limits=limits)
     (panel,) = curves.describe(axes.figure)["panels"]
     (series,) = panel["series"]
-    assert (series["high"][0] == 1) == share
-    assert series["high"][0] >= high
+    assert series["high"][0] == high if limits != UNLIMITED else series["high"][0] >= high
     assert series["high"][1] == 0.5

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from whydeep.errors import SettingError
 from whydeep.report import curves
 from whydeep.report.charts import Column, Curve, Lines, Panel, Rows
 from whydeep.report.style import figure_style
@@ -60,7 +61,7 @@ def test_of_long_lines_spikes_remain():
 
 def test_a_dimension_of_several_labels_that_no_curve_names_is_no_line():
     several = xr.concat([results(), results().assign_coords(function=["sin"])], "function")
-    with pytest.raises(ValueError, match="reshape"), figure_style():
+    with pytest.raises(SettingError, match="the dimension function beside x = "), figure_style():
         lines()(several).draw()
 
 

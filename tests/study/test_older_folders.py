@@ -58,7 +58,7 @@ def test_it_is_judged(older, whydeep):
         "500 of 60,000 train images",
         "355 of 10,000 test images",
     ]  # as ever, by Adam and with ReLU
-    assert record["decided_by"] == "whydeep run parameter-count --scale full"
+    assert record["decided_by"] == "whydeep run parameter-count --scale full --out older"
     assert "C17  PREVIEW" in out
     assert not (older / "report.html").exists()
 

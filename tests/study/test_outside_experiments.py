@@ -146,7 +146,7 @@ def test_a_whole_experiment_is_run_like_those_of_the_course(walk, capsys):
     assert claims["A2"]["decided_by"] == ""
     run("run", walk, "--seeds", 3, "--out", "smoke", "--scale", "smoke", "--set", "walk.factor=3")
     claims = {claim["id"]: claim for claim in json.loads(Path("smoke/claims.json").read_text())["claims"]}
-    assert claims["A2"]["decided_by"] == "whydeep run code/walk.py --scale quick --set walk.factor=3"
+    assert claims["A2"]["decided_by"] == "whydeep run code/walk.py --set walk.factor=3 --out smoke"
     capsys.readouterr()
     run("run", walk, "--seeds", 3, "--out", "out", "--set", "walk.factor=3")
     assert "0 units measured, 6 were there already" in capsys.readouterr().out
@@ -252,7 +252,7 @@ def test_wrong_files_are_one_line(tmp_path, monkeypatch, capsys, code, says):
     [
         ("1 / 0", "ZeroDivisionError"),
         ("None", "must return an xarray.Dataset, not NoneType"),
-        ("run.dataset({'end': np.array(['a'] * len(run.seeds))})", "variables are numbers"),
+        ("run.dataset({'end': np.array(['a'] * len(run.seeds))})", "variables must be numbers"),
         ("run.dataset({'end': np.zeros(len(run.seeds) + 1)})", "conflicting sizes"),
     ],
 )

@@ -46,7 +46,7 @@ def test_a_scale_that_a_claim_is_not_about_makes_it_a_preview(workplace, toys, w
 def test_an_override_makes_a_preview_and_another_decides(workplace, toys, whydeep):
     whydeep(*RUN, "--scale", "quick", "--set", "walk.steps=6")
     assert records()["W2"]["unmet"] == ["6 of 20 steps"]
-    assert records()["W2"]["decided_by"] == "whydeep run walk --scale quick"  # without the change
+    assert records()["W2"]["decided_by"] == "whydeep run walk --out run"  # without the change
     whydeep(*RUN, "--set", "walk.steps=30")
     assert records()["W2"]["verdict"] in ("supported", "contradicted", "undecided")
     assert records()["W2"]["decided_by"] == ""
@@ -54,7 +54,7 @@ def test_an_override_makes_a_preview_and_another_decides(workplace, toys, whydee
 
 def test_changes_that_fit_are_kept_in_the_command(workplace, toys, whydeep):
     whydeep(*RUN, "--set", "walk.factor=3")
-    assert records()["W2"]["decided_by"] == "whydeep run walk --scale quick --set walk.factor=3"
+    assert records()["W2"]["decided_by"] == "whydeep run walk --set walk.factor=3 --out run"
     status, _, _ = whydeep(*shlex.split(records()["W2"]["decided_by"])[1:], "--out", "other")
     assert status == 0
     assert records("other")["W2"]["verdict"] in ("supported", "contradicted", "undecided")
@@ -97,9 +97,12 @@ def test_the_command_that_decides_resolves_and_meets_the_conditions(name, claim,
         "dataset_asked_for": "",
         "dataset": "MNIST",
         "images": "null",
+        "root_seed": 0,
     }
     attributes["settings"] = json.dumps([vars(job.setting) for job in plain.jobs()])
-    results = xr.Dataset({"parameters": ("hidden", np.array([198_710.0]))}, {"hidden": ["200-100"]}, attributes)
+    results = xr.Dataset(
+        {"parameters": ("hidden", np.array([198_710.0]))}, {"hidden": ["200-100"], "seed": range(5)}, attributes
+    )
     command = deciding_command(experiment, claim, results)
     measured = {need.name for need in claim.needs} & set(results.variables)
     if not command:

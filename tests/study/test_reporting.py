@@ -107,15 +107,15 @@ def test_a_setting_of_nothing_is_no_table():
 
 @pytest.mark.parametrize("several", [False, True])
 def test_figures_and_tables_are_one_or_several(several):
-    figure, table = Figure("a", "A", "", "", lambda: None), Table("t", (), ())
+    figures, table = [Figure(name, "A", "", "", lambda: None) for name in "ab"], Table("t", (), ())
 
     def experiment(figures=(), tables=()):
         return Experiment("toy", "Why?", lambda plan: [], lambda setting, run: None, figures=figures, tables=tables)
 
     made = experiment(
-        (lambda _: [figure, figure] if several else figure,), (lambda _: (table, table) if several else table,)
+        (lambda _: figures if several else figures[0],), (lambda _: (table, table) if several else table,)
     )
-    assert make_figures(made, xr.Dataset()) == [figure] * (1 + several)
+    assert make_figures(made, xr.Dataset()) == figures[: 1 + several]
     assert make_tables(made, xr.Dataset()) == [table] * (1 + several)
     assert make_tables(experiment(tables=()), xr.Dataset()) == []
 

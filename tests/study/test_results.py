@@ -52,3 +52,10 @@ def test_values_that_are_no_numbers_are_refused():
     parts = [({"kind": "a"}, unit(1.0, [0])), ({"kind": "b"}, xr.Dataset({"loss": ("seed", ["x"])}, {"seed": [0]}))]
     with pytest.raises(TypeError, match="loss is not a number in every unit"):
         combine(parts, [0])
+
+
+def test_numbers_lie_in_ascending_order_whatever_the_order_of_settings():
+    every = [{"size": size} for size in (125, 5, 25)]
+    combined = combine([(place, unit(place["size"], [0])) for place in every], [0], every)
+    assert combined["size"].values.tolist() == [5, 25, 125]
+    assert combined.loss.values.ravel().tolist() == [5, 25, 125]

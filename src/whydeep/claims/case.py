@@ -64,7 +64,8 @@ class Case:
         if missing:
             return replace(nothing, problem=f"it is about {missing}", unmet=unmet)
         try:
-            return replace(nothing, estimates=tuple(estimate(self.claim, self.results, level)), unmet=unmet)
+            estimates = tuple(estimate(self.claim, self.claim.select(self.results), level))
+            return replace(nothing, estimates=estimates, unmet=unmet)
         except SettingError as error:
             if not unmet:
                 raise

@@ -119,6 +119,13 @@ class Claim:
             return ""
         return "; ".join(str(need) for need in self.needs if need.labels is not None)
 
+    def select(self, results: xr.Dataset) -> xr.Dataset:
+        """Return the results at the labels that the claim needs, in their order: it is not about others."""
+        for need in self.needs:
+            if need.labels is not None and need.name in results.dims:
+                results = results.isel({need.name: need.places(results)})
+        return results
+
     def unmet(self, results: xr.Dataset) -> tuple[str, ...]:
         """Say which labels the results lack, and which conditions their settings do not meet: "5 of 40 epochs"."""
         return tuple(filter(None, (need.unmet(results) for need in self.needs)))

@@ -78,9 +78,21 @@ def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Es
             raise SettingError(f"claim {claim.id}: {one_line(error)}") from error
         diverged = _diverged(results, measured)
         for part, given in _parts(measured):
+            _check_limits(test, part, given, limits)
             every = np.where(np.isnan(given) & diverged, inf, given)
             estimates.append(Estimate(test, part, every[~np.isnan(every)], len(every), log, limits, level))
     return estimates
+
+
+def _check_limits(test: Test, part: str, values: np.ndarray, limits: Limits) -> None:
+    """Raise `SettingError` if a statistic lies outside its limits by more than rounding."""
+    finite = values[np.isfinite(values)]
+    for value in finite[(finite < limits[0]) | (finite > limits[1])]:
+        if not np.isclose(value, np.clip(value, *limits), rtol=1e-5, atol=1e-9):
+            raise SettingError(
+                f"{test.statistic}{f'; {part}' if part else ''} is {value:g}, and its limits are {limits[0]:g} and "
+                f"{limits[1]:g}: mend the limits of the variable or of the test"
+            )
 
 
 def _measure(test: Test, results: xr.Dataset) -> xr.DataArray:

@@ -22,7 +22,7 @@ class Need:
 
     Attributes:
         name: of a dimension, for labels; else of a field of the settings, or of a variable of the results.
-        labels: the dimension must hold all of them.
+        labels: the dimension must hold all of them; the claim is about these alone.
         least, most: bounds of the value, themselves allowed.
         equals: the value itself; lists and tuples are the same.
         where: field or dimension -> value: the condition is about these settings alone, else about all.
@@ -53,7 +53,7 @@ class Need:
             )
         if self.labels is not None and (not isinstance(self.labels, tuple | list) or self.where):
             raise SettingError(f"labels of {self.name} are a tuple of labels, without where, not {self._given()}")
-        if not all(_is_number(bound) for bound in bounds) or bounds != sorted(bounds):
+        if not all(_is_number(bound) and bound == bound for bound in bounds) or bounds != sorted(bounds):
             raise SettingError(f"bounds of {self.name} are numbers, least not above most, not {self._given()}")
 
     def __str__(self) -> str:
@@ -76,17 +76,26 @@ class Need:
 
     def lacking(self, results: xr.Dataset) -> tuple[str | float, ...]:
         """Return the labels that it asks for and that are not there."""
-        labels = results[self.name].values.tolist() if self.name in results.coords else []
-        wanted = self.labels or ()
-        return tuple(label for label in wanted if not any(same_label(label, other) for other in labels))
+        present = self._present(results)
+        return tuple(label for label in self.labels or () if not any(same_label(label, other) for other in present))
+
+    def places(self, results: xr.Dataset) -> list[int]:
+        """Return where the labels that it asks for lie in their dimension, in its order."""
+        present = self._present(results)
+        return [place for label in self.labels or () for place, other in enumerate(present) if same_label(label, other)]
+
+    def _present(self, results: xr.Dataset) -> list[Any]:
+        return results[self.name].values.tolist() if self.name in results.coords else []
 
     def unmet(self, results: xr.Dataset) -> str:
         """Say which labels the results lack, or how the settings that were run break the condition; else nothing."""
         if self.labels is not None:
-            lacking = ", ".join(map(_text, self.lacking(results)))
+            lacking = ", ".join(map(str, self.lacking(results)))
             return f"no {words(self.name)} {lacking}" if lacking else ""
         values = self._values(results)
         where = f" ({label_text(self.where)})" if self.where else ""
+        if not values and self.where and not any(map(self._concerns, _settings(results))):
+            return f"no setting with {label_text(self.where)}"
         if not values:
             return f"{words(self.name)} is not known{where}"
         broken = [value for value in values if not self._met(value)]
@@ -94,7 +103,7 @@ class Need:
 
     def _values(self, results: xr.Dataset) -> list[Any]:
         """Return its values in the settings that it is about, or else in the results; none where it is not known."""
-        settings = json.loads(results.attrs.get("settings", "[]"))
+        settings = _settings(results)
         if any(self.name in setting for setting in settings):
             chosen = [setting for setting in settings if self._concerns(setting)]
             return _distinct(setting[self.name] for setting in chosen) if all(self.name in s for s in chosen) else []
@@ -125,6 +134,10 @@ class Need:
                 return f"{value} of {_text(self.least)} {words(self.name)}"
             return f"{words(self.name)} {value} instead of {self._rule()}"
         return f"{words(self.name)} {', '.join(map(_text, broken[:3]))} instead of {self._rule()}"
+
+
+def _settings(results: xr.Dataset) -> list[dict[str, Any]]:
+    return json.loads(results.attrs.get("settings", "[]"))
 
 
 def words(name: str) -> str:

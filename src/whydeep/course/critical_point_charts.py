@@ -56,6 +56,13 @@ def statistics(results: xr.Dataset) -> xr.Dataset:
     return xr.merge([shares.mean("network"), eigenvalues.mean("network")]).assign(numbers).drop_attrs()
 
 
+def statistics_for_claims(results: xr.Dataset) -> xr.Dataset:
+    """Return the statistics; infinite for a seed with a network whose training diverged, so that it counts."""
+    values = statistics(results)
+    diverged = values[SMALL_NORM].isnull() & results.parameters.notnull()
+    return values.where(~diverged, np.inf)
+
+
 def eigenvalue_shares(results: xr.Dataset, tolerance: float = EIGENVALUE_TOLERANCE) -> xr.Dataset:
     """Return the shares of positive (the minimal ratio), zero, negative and strictly positive eigenvalues [network]."""
     values = results.eigenvalues.transpose(..., "eigenvalue")

@@ -12,20 +12,20 @@ from whydeep import instruments
 from whydeep.claims import Need, Test
 from whydeep.course import critical_point_charts as charts
 from whydeep.course import function_training as functions
-from whydeep.course.optimization import training_design
+from whydeep.course.optimization import SIZE_AND_DIVERGENCE, training_design
 from whydeep.course.text import course_experiment, derived, reported
 from whydeep.errors import SettingError
 from whydeep.instruments import GRADIENT_TOLERANCE, ROUNDINGS
 from whydeep.landscape import Landscape
 from whydeep.landscape.landscape import DENSE_BYTES
-from whydeep.networks import ACTIVATIONS, parameter_count
+from whydeep.networks import parameter_count
 from whydeep.population import MeanSquaredError
 from whydeep.study import Each, Field, Plan, Run, Scaled, dimension
 from whydeep.variables import CORRELATION, SHARE, Variable
 
 DESIGN = training_design(
     {"weight_decay": "phase two and the Hessian are those of the loss alone"},
-    activation=Field(Each("relu", "tanh"), choices=tuple(ACTIVATIONS)),
+    activation=Each("relu", "tanh"),
     networks=Scaled(4, 12, 100),
     cycles=Field(Scaled(0, 3, 6), least=0),
     smooth_networks=Scaled(4, 8, 25),  # of the other activations, which take ten times as long to solve
@@ -144,7 +144,7 @@ VARIABLES = {
     "moved": Variable("distance between the parameters after phase one and after phase two"),
     "weights": Variable("weights and biases after phase two, layer by layer"),
     "eigenvalues": Variable("eigenvalues of the Hessian of the MSE on the training points, smallest first"),
-    "parameters": Variable("weights and biases"),
+    "parameters": SIZE_AND_DIVERGENCE["parameters"],
 }
 
 REFERENCE = (
@@ -157,7 +157,7 @@ REFERENCE = (
 SHARE_OF_RELU = "after phase two, share of the ReLU networks"
 LOSS_AND_RATIO = "Spearman's correlation of loss and minimal ratio over the critical points of ReLU"
 SMALL_NORM, CRITICAL, CORRELATED = (
-    derived(charts.statistics, name, at={"activation": "relu"})
+    derived(charts.statistics_for_claims, name, at={"activation": "relu"})
     for name in (charts.SMALL_NORM, charts.CRITICAL, charts.CORRELATION_WITH_LOSS)
 )
 

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure as MatplotlibFigure
 
 from whydeep.claims import mean_interval
 from whydeep.course.function_training import END, INTERVAL, MIDDLE, SETTLED, WINDOW, equation
+from whydeep.course.styles import NETWORK_COLOURS, NETWORK_LINES
 from whydeep.data import target_function
 from whydeep.report.charts import PARAMETERS, Column, Curve, Guide, Lines, Panel, Rows
 from whydeep.report.curves import Pixels
 from whydeep.report.elements import Figure, file_names
-from whydeep.report.style import BLACK, NETWORK_COLOURS, NETWORK_LINES, new_figure
+from whydeep.report.style import BLACK, new_figure
 
 REPORTED = ("arcsinh", "cos")
 """Functions whose figures have numbers in the course report."""

@@ -65,14 +65,13 @@ def measure(setting: Setting, run: Run) -> xr.Dataset:
     x, y = functions.draw_points(setting.function, setting.points, generators)
     samples = Samples.each(functions.to_samples(x, y))
     training = functions.start_training(setting, run, samples, run.streams("init"), setting.most_iterations)
-    losses, converged = functions.train_until(
+    losses, stops, converged = functions.train_until(
         training,
         partial(has_converged, window=WINDOW, improvement=IMPROVEMENT),
         every=WINDOW,
         bounds=(setting.least_iterations, setting.most_iterations),
         progress=run.progress,
     )
-    stops = (~np.isnan(losses)).sum(axis=1)
     unseen_x, unseen_y = functions.draw_points(setting.function, setting.unseen_points, generators, ordered=True)
     predicted = functions.predict(training.population, unseen_x)
     variance, errors = y.var(axis=1), (predicted - unseen_y) ** 2
@@ -149,7 +148,6 @@ REFERENCE = (
         for network, layers in HIDDEN_LAYERS.items()
     ),
     Need("least_iterations", least=1000),
-    Need("most_iterations", least=1000),
     Need("points", least=2000),
     *AS_IN_THE_REPORT,
 )

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Self
 
 import numpy as np
 import torch
+import xarray as xr
 
 from whydeep.claims import Need
-from whydeep.course.optimization import AS_IN_THE_REPORT, TrainingSetting
+from whydeep.course.optimization import AS_IN_THE_REPORT, SIZE_AND_DIVERGENCE, TrainingSetting
 from whydeep.data import sample, target_function
+from whydeep.errors import SettingError
 from whydeep.networks import MLP
 from whydeep.population import MeanSquaredError, Population, Recorder, Samples, Stream, Training, loss, predictions
 from whydeep.study import Plan, Run
@@ -43,9 +46,14 @@ def function_settings(plan: Plan) -> Iterator[dict[str, Any]]:
     `hidden`, the widths of the hidden layers, becomes `widths` with one input and one output.
 
     Raises:
-        SettingError: a function that is not finite on the interval, or constant.
+        SettingError: a function that is not finite on the interval, or constant; more iterations at least than at most.
     """
     for values in plan.combinations():
+        least, most = values.get("least_iterations", 0), values.get("most_iterations", inf)
+        if least > most:
+            if "least_iterations" in plan.changed:
+                raise SettingError(f"least_iterations is {least:,}, above most_iterations, {most:,}")
+            values["least_iterations"] = most
         function = target_function(values["function"])
         sample(function, INTERVAL, 10_000, np.random.default_rng(0))
         values["function"] = function.name
@@ -124,7 +132,7 @@ def train_until(
     every: int,
     bounds: tuple[int, int],
     progress: Callable[[float], None],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Train until each network's own end; each keeps the parameters of its own last iteration.
 
     Args:
@@ -133,8 +141,8 @@ def train_until(
         bounds: the least and the most iterations of any network.
 
     Returns:
-        Losses [member, most iterations], not-a-number after a network's last one, and whether it came to its end
-        [member].
+        Losses [member, most iterations], not-a-number after a network's last one; its iterations, and whether it came
+        to its end [member].
     """
     least, most = bounds
     recorder = Recorder(loss)
@@ -153,7 +161,13 @@ def train_until(
     padded = np.full((len(losses), most), np.nan, dtype=losses.dtype)
     padded[:, : losses.shape[1]] = losses
     padded[np.arange(most) >= stops[:, None]] = np.nan
-    return padded, ended
+    return padded, stops, ended
+
+
+def count_diverged(values: xr.DataArray, results: xr.Dataset) -> xr.DataArray:
+    """Make statistics of the only function [seed] infinite where a seed that was measured has none, as its training
+    diverged: it then counts."""
+    return values.where(values.notnull() | results.parameters.isnull().isel(function=0, drop=True), inf)
 
 
 def trained_for(*, hidden: tuple[int, ...], **counts: int) -> tuple[Need, ...]:
@@ -163,9 +177,7 @@ def trained_for(*, hidden: tuple[int, ...], **counts: int) -> tuple[Need, ...]:
     return (Need("function", equals="cos"), *least, Need("widths", equals=(1, *hidden, 1)), *AS_IN_THE_REPORT)
 
 
-VARIABLES = {
+VARIABLES = SIZE_AND_DIVERGENCE | {
     "loss": Variable("MSE on the training points before each iteration", log=True),
-    "parameters": Variable("weights and biases"),
-    "diverged_at": Variable("first iteration whose loss is not finite; not-a-number if none"),
 }
 """Of experiments that write down every iteration."""

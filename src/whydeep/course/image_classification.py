@@ -10,11 +10,11 @@ import xarray as xr
 from whydeep.claims import Need, Selection, Test
 from whydeep.course import image_training as images
 from whydeep.course.optimization import training_design
+from whydeep.course.styles import NETWORK_COLOURS, NETWORK_LINES
 from whydeep.course.text import derived, reported
 from whydeep.errors import SettingError
 from whydeep.networks import parameter_count, widths_for_budget
 from whydeep.report.charts import PARAMETERS, Column, Curve, Lines, Panel, Rows
-from whydeep.report.style import NETWORK_COLOURS, NETWORK_LINES
 from whydeep.study import Each, Field, Plan, Run, Scaled, dimension
 from whydeep.study.design import read_widths
 from whydeep.variables import SHARE
@@ -57,11 +57,8 @@ def settings(plan: Plan) -> Iterator[Setting]:
         if hidden is None:
             raise SettingError(f"network {values['network']!r}: give {', '.join(HIDDEN)}, or widths such as 100-50")
         widths = (plan.images.features, *hidden, plan.images.classes)
-        reported_setup = (plan.images.features, plan.images.classes) == (
-            INPUTS,
-            CLASSES,
-        ) and "budget" not in plan.changed
-        if values["network"] in HIDDEN and not reported_setup:
+        as_given = (plan.images.features, plan.images.classes) == (INPUTS, CLASSES) and "budget" not in plan.changed
+        if values["network"] in HIDDEN and not as_given:
             if "budget" not in plan.changed:  # enough for images of any size
                 budget = max(budget, 20 * parameter_count((widths[0], *(1,) * len(hidden), widths[-1])))
             widths = widths_for_budget(len(hidden), widths[0], widths[-1], budget)

@@ -11,13 +11,19 @@ import xarray as xr
 
 from whydeep.claims import Need
 from whydeep.course import text
-from whydeep.course.optimization import AS_IN_THE_REPORT, TrainingSetting, size_and_divergence, training_seconds
+from whydeep.course.optimization import (
+    AS_IN_THE_REPORT,
+    SIZE_AND_DIVERGENCE,
+    TrainingSetting,
+    size_and_divergence,
+    training_seconds,
+)
+from whydeep.course.styles import SPLIT_STYLES
 from whydeep.errors import SettingError
 from whydeep.networks import MLP
 from whydeep.population import CrossEntropy, Evaluator, Population, Samples, Stream, Training
 from whydeep.population.optimizers import LearningRate
 from whydeep.report.charts import Column, Curve, Guide, Lines, Panel
-from whydeep.report.style import SPLIT_STYLES
 from whydeep.study import Plan, Run
 from whydeep.variables import SHARE, Variable
 
@@ -183,13 +189,11 @@ def final_values(training: Training, samples: Mapping[str, Samples]) -> dict[str
     return evaluate(evaluators(training.population, samples)) | size_and_divergence(training)
 
 
-VARIABLES = {
+VARIABLES = SIZE_AND_DIVERGENCE | {
     "train_loss": Variable("cross entropy on all training images", "nat", log=True),
     "train_accuracy": Variable("share of training images classified right", limits=SHARE),
     "test_loss": Variable("cross entropy on all test images", "nat", log=True),
     "test_accuracy": Variable("share of test images classified right", limits=SHARE),
-    "parameters": Variable("weights and biases"),
-    "diverged_at": Variable("first step whose loss is not finite; not-a-number if none"),
 }
 
 Y_LABELS = {"loss": "cross entropy (nat)", "accuracy": "accuracy, {dataset}"}

@@ -21,7 +21,7 @@ INITIALISATIONS = ("different", "shared")
 
 DESIGN = training_design(
     hidden=(30,),  # for images of 28 x 28 in ten classes: 23,860 parameters
-    second_learning_rate=Field(0.01, least=1e-12),
+    second_learning_rate=Field(0.01, least=1e-12, most=1e6),
     epochs=Scaled(1, 3, 10),
     train_images=Scaled(500, 60_000, 60_000),
     test_images=Scaled(300, 10_000, 10_000),

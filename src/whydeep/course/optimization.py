@@ -12,6 +12,7 @@ from whydeep.networks import ACTIVATIONS, parameter_count
 from whydeep.population import SGD, Adam, AdamW, Constant, Cosine, Optimizer, Step, Training, WarmUp
 from whydeep.population.optimizers import LearningRate
 from whydeep.study import Design, Field, Setting
+from whydeep.variables import Variable
 
 SCHEDULES = ("constant", "step", "cosine", "warm-up")
 
@@ -67,11 +68,11 @@ class TrainingSetting(Setting):
 OPTIMIZATION: dict[str, Field] = {
     "activation": Field("relu", choices=tuple(ACTIVATIONS)),
     "optimizer": Field("adam", choices=("adam", "adamw", "sgd")),
-    "learning_rate": Field(1e-3, least=1e-12),
+    "learning_rate": Field(1e-3, least=1e-12, most=1e6),
     "momentum": Field(0.0, most=0.9999),
-    "weight_decay": Field(0.0),
+    "weight_decay": Field(0.0, most=1e6),
     "schedule": Field("constant", choices=SCHEDULES),
-    "clip": Field(0.0),
+    "clip": Field(0.0, most=1e30),
 }
 """Fields of a design; they have the names that a `TrainingSetting` has."""
 
@@ -109,6 +110,12 @@ def training_seconds(widths: Sequence[int], samples: int, steps: float) -> float
     A rough model, for the order of jobs and the time left: overhead, matrix products, activations.
     """
     return steps * (40e-6 + samples * (1.0e-10 * parameter_count(widths) + 3.5e-10 * sum(widths[1:])))
+
+
+SIZE_AND_DIVERGENCE = {
+    "parameters": Variable("weights and biases"),
+    "diverged_at": Variable("first step whose loss is not finite; not-a-number if none"),
+}
 
 
 def size_and_divergence(training: Training) -> dict[str, np.ndarray]:

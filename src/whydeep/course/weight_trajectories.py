@@ -8,7 +8,7 @@ import xarray as xr
 from whydeep.claims import Test
 from whydeep.course import function_training as functions
 from whydeep.course import trajectory_charts as charts
-from whydeep.course.optimization import training_design, training_seconds
+from whydeep.course.optimization import SIZE_AND_DIVERGENCE, training_design, training_seconds
 from whydeep.course.text import course_experiment, reported
 from whydeep.errors import SettingError
 from whydeep.instruments import directness, random_walks_like, trajectory_pca, trajectory_surface
@@ -139,7 +139,7 @@ def _measure_paths(
 VARIABLES = {
     "weights": Variable("weights and biases at each snapshot, layer by layer"),
     "loss": Variable("MSE on the training points at each snapshot", log=True),
-    "parameters": Variable("weights and biases"),
+    "parameters": SIZE_AND_DIVERGENCE["parameters"],
     "coordinates": Variable("coordinates along the first two principal components"),
     "explained": Variable("share of the variance that each principal component explains", limits=SHARE),
     "directness": Variable("net displacement / path length", limits=SHARE),
@@ -155,13 +155,15 @@ VARIABLES = {
 def _fall(results: xr.Dataset) -> xr.DataArray:
     """Last loss / first loss of the series in which it is largest."""
     losses = results.loss.isel(function=0, drop=True)
-    return (losses.isel(snapshot=-1, drop=True) / losses.isel(snapshot=0, drop=True)).max("series", skipna=False)
+    fall = (losses.isel(snapshot=-1, drop=True) / losses.isel(snapshot=0, drop=True)).max("series", skipna=False)
+    return functions.count_diverged(fall, results)
 
 
 def _directness_beyond_null(results: xr.Dataset) -> xr.DataArray:
     """Directness of all weights minus that of random walks, mean of the series."""
     network = results.isel(function=0, drop=True).sel(part="whole network", drop=True)
-    return (network.directness - network.null_directness).mean("series", skipna=False)
+    beyond = (network.directness - network.null_directness).mean("series", skipna=False)
+    return functions.count_diverged(beyond, results)
 
 
 CLAIMS = (

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from whydeep.claims import mean_interval
+from whydeep.errors import SettingError, near_names
 from whydeep.report.elements import Figure, Table
 from whydeep.report.style import (
     BLACK,
@@ -30,7 +31,7 @@ from whydeep.report.style import (
     new_figure,
     percent_scale,
 )
-from whydeep.report.texts import count_text, facts, write_number
+from whydeep.report.texts import count_text, fill_in, setting_fields, write_number
 from whydeep.variables import SHARE, Variable
 
 Measure = Callable[[xr.Dataset], Any]
@@ -137,8 +138,7 @@ class Lines:
         """Return the figure of some results, if they hold anything that it shows."""
         if not any(_curves(panel, results) for row in self._rows() for panel in row):
             return ()
-        texts = facts(results)
-        shows, look, title, alt = (text.format_map(texts) for text in (self.shows, self.look, self.title, self.alt))
+        shows, look, title, alt = (fill_in(text, results) for text in (self.shows, self.look, self.title, self.alt))
         caption = f"{shows}: {self._band(results)}. {look}"
         return Figure(self.name, title, caption, alt or f"Line chart: {shows}.", lambda: self.draw(results))
 
@@ -168,15 +168,20 @@ class Lines:
         return ((self.panels,),) if isinstance(self.panels, Panel) else self.panels
 
     def _band(self, results: xr.Dataset) -> str:
-        variables = [results[curve.variable] for row in self._rows() for panel in row for curve in panel.curves]
-        logs = [Variable.of(variable).log for variable in variables]
+        drawn = [curve for row in self._rows() for panel in row for curve in _curves(panel, results)]
+        logs = [variable.log for variable, *_ in drawn]
+        counts = np.concatenate([values.notnull().sum("seed").values.ravel() for *_, values in drawn])
+        if self.x not in setting_fields(results):  # a curve may end earlier than another
+            counts = counts[counts > 0]
+        least, most = (counts.min(), counts.max()) if counts.size else (results.sizes["seed"],) * 2
+        n = f"{most} seeds" if least == most else f"{least} to {most} seeds, those that have a value,"
         mean, kind = "mean (geometric on logarithmic axes)", "t; on the logarithm there"
         if all(logs):
             mean, kind = "geometric mean", "t on the logarithm"
         elif not any(logs):
             mean, kind = "mean", "t"
         seeds = {"": "", "dots": ", and every seed as a dot", "lines": ", and every seed as a thin line"}[self.seeds]
-        return f"{mean} over n = {results.sizes['seed']} seeds with its 95 % interval ({kind}){seeds}"
+        return f"{mean} over n = {n} with its 95 % interval ({kind}){seeds}"
 
     def _draw_panel(self, axes: Axes, panel: Panel, results: xr.Dataset) -> np.ndarray:
         """Draw the curves of a panel, and return their values and those of its horizontal guides."""
@@ -197,7 +202,7 @@ class Lines:
                 colour=BLACK if self.seeds == "lines" else colour,
                 line=line,
                 log=variable.log,
-                share=variable.limits == SHARE,
+                limits=variable.limits,
                 markers=self.seeds == "dots" or len(x) < 5,
                 seeds=self.seeds == "dots",
             )
@@ -206,16 +211,28 @@ class Lines:
             across = axes.axvline if guide.vertical else axes.axhline
             across(value, color=GREY, linestyle="--", linewidth=1, label=guide.label or None)
             drawn += [] if guide.vertical else [np.array([value], dtype=float)]
-        axes.set_title(panel.title.format_map(facts(results)))
+        axes.set_title(fill_in(panel.title, results))
         self._arrange_x(axes, results)
         return np.concatenate(drawn) if drawn else np.array([])
 
     def _places(self, values: xr.DataArray, results: xr.Dataset) -> tuple[np.ndarray, str]:
-        """Return where values lie on the x axis, and the dimension that lies along it."""
-        if self.x in values.dims:
-            return values[self.x].values, self.x
-        (dimension,) = (str(name) for name in values.dims if name != "seed")
-        return results[self.x].max("seed").values, dimension
+        """Return where values lie on the x axis, and the dimension that lies along it.
+
+        Raises:
+            SettingError: no dimension does, or several.
+        """
+        _variable(self.x, results)
+        along = {self.x} if self.x in values.dims else {*results[self.x].dims} & {*values.dims} - {"seed"}
+        further = [str(name) for name, size in values.sizes.items() if name not in {*along, "seed"} and size > 1]
+        if len(along) != 1 or further:
+            has = f"the dimension {' and '.join(further)} beside" if further else "no dimension along"
+            raise SettingError(
+                f"{values.name} has {has} x = {self.x}: give a label of each other dimension (at), or a curve for each "
+                "of its labels (each)"
+            )
+        (dimension,) = map(str, along)
+        places = values[self.x] if self.x in values.dims else results[self.x].max("seed")
+        return places.values, dimension
 
     def _arrange_x(self, axes: Axes, results: xr.Dataset) -> None:
         places = results[self.x].max("seed").values if "seed" in results[self.x].dims else results[self.x].values
@@ -234,12 +251,24 @@ class Lines:
                 axes.set_xlim(positive.min() / margin, positive.max() * margin)
 
 
+def _variable(name: str, results: xr.Dataset) -> Variable:
+    """Return what a variable of some results is.
+
+    Raises:
+        SettingError: the results do not have it.
+    """
+    if name not in results.variables:
+        raise SettingError(f"the results have no variable {name!r}: {near_names(name, map(str, results.variables))}")
+    return Variable.of(results[name])
+
+
 def _curves(panel: Panel, results: xr.Dataset) -> list[tuple[Variable, str, str, LineStyle, xr.DataArray]]:
     """The curves of a panel: variable, label, colour, line and values."""
     curves: list[tuple[Variable, str, str, LineStyle, xr.DataArray]] = []
     given = {colour for curve in panel.curves if isinstance(curve.colour, Mapping) for colour in curve.colour.values()}
     palette = [colour for colour in PALETTE if colour not in given] or PALETTE
     for curve in panel.curves:
+        variable = _variable(curve.variable, results)
         if any(label not in results[dimension].values for dimension, label in curve.at.items()):
             continue
         chosen = results.sel(dict(curve.at))
@@ -253,7 +282,7 @@ def _curves(panel: Panel, results: xr.Dataset) -> list[tuple[Variable, str, str,
             size = f" ({count_text(part.parameters)} parameters)" if curve.parameters else ""
             curves.append(
                 (
-                    Variable.of(results[curve.variable]),
+                    variable,
                     f"{text}{size}",
                     colour or palette[place % len(palette)],
                     line or LINE_STYLES[(place % len(palette) + place // len(palette)) % DISTINCT_LINES],
@@ -275,7 +304,7 @@ def _arrange_y(axes: Axes, panel: Panel, values: np.ndarray, results: xr.Dataset
         log_scale(axes)
     elif variable.limits == SHARE:
         percent_scale(axes)
-    axes.set_ylabel(panel.y_label.format_map(facts(results)) or str(variable))
+    axes.set_ylabel(fill_in(panel.y_label, results) or str(variable))
 
 
 # -- rows -----------------------------------------------------------------------------------------------------
@@ -301,10 +330,24 @@ class Column:
     count: bool = False
 
     def cell(self, row: xr.Dataset) -> str:
-        """Write the cell of a row."""
-        value = row[self.measure].sel(dict(self.at)) if isinstance(self.measure, str) else self.measure(row)
+        """Write the cell of a row.
+
+        Raises:
+            SettingError: it has more than one value for each seed.
+        """
+        if isinstance(self.measure, str):
+            _variable(self.measure, row)
+            value = row[self.measure].sel(dict(self.at))
+        else:
+            value = self.measure(row)
         if isinstance(value, str):
             return value
+        further = [str(name) for name, size in getattr(value, "sizes", {}).items() if name != "seed" and size > 1]
+        if further:
+            raise SettingError(
+                f"the column {self.header!r} has the dimension {' and '.join(further)}: give a label of it (at), or "
+                "rows for each of its labels (by)"
+            )
         if self.count:
             return count_text(value)
         variable = self.variable(row)
@@ -313,7 +356,7 @@ class Column:
 
     def variable(self, results: xr.Dataset) -> Variable:
         """Return the variable that is shown; without a meaning if it is computed."""
-        return Variable.of(results[self.measure]) if isinstance(self.measure, str) else Variable("")
+        return _variable(self.measure, results) if isinstance(self.measure, str) else Variable("")
 
     def is_geometric(self, results: xr.Dataset) -> bool:
         """Whether its estimates are geometric means."""
@@ -367,7 +410,7 @@ class Rows:
         geometric = [column.header for column in estimates if column.is_geometric(chosen)]
         n = f"over n = {results.sizes['seed']} seeds with 95 % interval"
         note = f"; {self.note}" if self.note else ""
-        caption = self.caption.format_map(facts(results))
+        caption = fill_in(self.caption, results)
         if geometric and len(geometric) == len(estimates):
             return f"{caption}: geometric mean {n}{note}"
         if not estimates:

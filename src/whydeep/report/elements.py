@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import matplotlib.figure
 
+from whydeep.errors import SettingError
+
 
 @dataclass(frozen=True)
 class Table:
@@ -34,6 +36,9 @@ class Figure:
         title, caption, alt: heading; what is shown and what to look at, with n; a description for those who cannot
             see it.
         draw: draws it.
+
+    Raises:
+        SettingError: a name that cannot be that of a file.
     """
 
     name: str
@@ -41,6 +46,10 @@ class Figure:
     caption: str
     alt: str
     draw: Callable[[], matplotlib.figure.Figure]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[\w-]{1,80}", self.name):
+            raise SettingError(f"a figure is called {str(self.name)[:80]!r}: use at most 80 letters, digits and dashes")
 
 
 def file_names(labels: Sequence[str]) -> dict[str, str]:

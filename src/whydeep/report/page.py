@@ -84,6 +84,8 @@ class Section:
     variables: Table
     labels: str
     missing: str = ""
+    methods: tuple[tuple[str, str], ...] = ()
+    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,14 @@ def keep_section(section: Section, path: Path) -> None:
     for figure in record["figures"]:
         del figure["svg"]
     write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def figures_kept(path: Path) -> set[str]:
+    """Return the names of the figures of a section that was kept; none if it is not there, or cannot be read."""
+    try:
+        return {figure["name"] for figure in json.loads(path.read_text(encoding="utf-8"))["figures"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def read_section(path: Path, figures: Path, claims: tuple[ClaimText, ...] = ()) -> Section:
@@ -156,6 +166,8 @@ def read_section(path: Path, figures: Path, claims: tuple[ClaimText, ...] = ()) 
                 "tables": tuple(map(table, record["tables"])),
                 "claims": claims,
                 "definitions": tuple(map(tuple, record["definitions"])),
+                "methods": tuple(map(tuple, record.get("methods", ()))),
+                "references": tuple(record.get("references", ())),
                 "variables": table(record["variables"]),
             }
         )

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from whydeep.claims import interval_band
 from whydeep.report import curves
-from whydeep.variables import SHARE
+from whydeep.variables import UNLIMITED, Limits
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#aa4499"
 SKY, ORANGE, BLACK, GREY = "#56b4e9", "#e69f00", "#1a1a1a", "#767676"
@@ -31,14 +31,6 @@ LineStyle = str | tuple[float, tuple[float, ...]]
 LINE_STYLES: tuple[LineStyle, ...] = ("-", (0, (5, 1.5)), (0, (4, 1.2, 1, 1.2)), (0, (1.2, 1.2)), "-", (0, (5, 1.5)))
 
 MOST_POINTS = 700
-
-NETWORK_COLOURS = {"shallow": BLUE, "medium": VERMILION, "deep": GREEN}
-NETWORK_LINES = {"shallow": LINE_STYLES[0], "medium": LINE_STYLES[1], "deep": LINE_STYLES[2]}
-
-SPLIT_STYLES: dict[str, tuple[str, str, LineStyle]] = {
-    "train": ("training images", BLUE, LINE_STYLES[0]),
-    "test": ("test images", VERMILION, LINE_STYLES[1]),
-}
 
 _STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -91,7 +83,7 @@ def draw_band(
     colour: str,
     line: LineStyle = "-",
     log: bool = False,
-    share: bool = False,
+    limits: Limits = UNLIMITED,
     markers: bool = False,
     seeds: bool = False,
 ) -> None:
@@ -99,9 +91,9 @@ def draw_band(
 
     With `markers` the points are marked, with `seeds` every seed's own are as well.
 
-    With `log` both are computed on the logarithm (geometric mean), as for losses; the band of a `share`, such as an
-    accuracy, ends at 0 and 1. Long curves are thinned to at most `MOST_POINTS` (more than a screen can show only makes
-    files large): evenly, or on an axis that was made logarithmic before, evenly in the logarithm of their places.
+    With `log` both are computed on the logarithm (geometric mean), as for losses; the band is cut at the `limits`, as
+    those of an accuracy, 0 and 1. Long curves are thinned to at most `MOST_POINTS` (more than a screen can show only
+    makes files large): evenly, or on an axis that was made logarithmic before, evenly in the logarithm of their places.
     """
     if np.shape(values)[1] == 0:
         return
@@ -110,7 +102,7 @@ def draw_band(
     if count > MOST_POINTS and axes.get_xscale() == "log":
         thin = np.unique(np.geomspace(1, count, MOST_POINTS).round().astype(int)) - 1
     x = np.asarray(x)[thin]
-    low, mean, high = interval_band(np.asarray(values)[:, thin], log=log, limits=SHARE if share else (-np.inf, np.inf))
+    low, mean, high = interval_band(np.asarray(values)[:, thin], log=log, limits=limits)
     axes.plot(x, mean, color=colour, linestyle=line, label=label, marker="o" if markers else None, markersize=4)
     curves.with_interval(axes.lines[-1], low, high)
     if seeds:

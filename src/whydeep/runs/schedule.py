@@ -200,7 +200,7 @@ class _Schedule:
                 self.suspects.append(job)
                 return
             self._fail(job, "its worker process died, twice (killed, or out of memory?)", error)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit in a measurement fails its job alone
             first_line = (str(error).strip().splitlines() or [""])[0]
             self._fail(job, f"{type(error).__name__}: {first_line}".removesuffix(": "), error)
         else:
@@ -208,7 +208,7 @@ class _Schedule:
             self._outcome.timings.append(Timing(job.experiment, job.setting.name, job.seeds, round(seconds, 3)))
         self._costs_done += job.cost
 
-    def _fail(self, job: Job, message: str, error: Exception) -> None:
+    def _fail(self, job: Job, message: str, error: BaseException) -> None:
         log = self._folder.log(job)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:

@@ -111,7 +111,7 @@ def closing(outcome: Outcome, folder: RunFolder) -> str:
 
 def verdicts(judgements: Sequence[Judgement], registry: Registry) -> str:
     """Write the table of verdicts: claims that were judged, then previews, then what was not run."""
-    if not judgements:
+    if not any(judgement.case.was_run for judgement in judgements):
         return ""
     absent = [judgement for judgement in judgements if not judgement.case.was_run]
     judged = [judgement for judgement in judgements if judgement.verdict != "preview" and judgement.case.was_run]
@@ -149,9 +149,9 @@ def _lines(judgements: Sequence[Judgement], registry: Registry) -> list[str]:
 def list_line(experiment: Experiment) -> str:
     """Describe an experiment in a line: its name, its question, its claims."""
     ids = [claim.id for claim in experiment.claims]
-    claims = f" ({'-'.join(dict.fromkeys((ids[0], ids[-1])))})" if ids else ""
-    label = experiment.title.split(".")[0] if "." in experiment.title else ""
-    return f"{experiment.name:<22} {f'{label}  ' if label else ''}{experiment.question}{claims}"
+    claims = f" ({', '.join(ids)})" if ids else ""
+    label = f"{experiment.label}  " if experiment.label else ""
+    return f"{experiment.name:<22} {label}{experiment.question}{claims}"
 
 
 def describe(experiment: Experiment) -> str:

@@ -9,6 +9,7 @@ import xarray as xr
 from whydeep.errors import RunError, WhydeepError, one_line
 from whydeep.report.charts import rows_of_everything
 from whydeep.report.elements import Figure, Table
+from whydeep.report.page import figures_kept
 from whydeep.report.style import figure_style, notice, save
 from whydeep.runs import RunFolder
 from whydeep.study.experiment import Experiment
@@ -21,21 +22,39 @@ def draw_figures(folder: RunFolder, experiments: Iterable[Experiment], *, again:
 
     Returns the last error of a user's figure, to be raised at the end: the others are drawn, and the report says so.
     """
-    problem = None
+    problem, owners = None, figure_owners(folder)
     with_results = folder.experiments()
     for experiment in experiments:
         if experiment.name in with_results:
-            problem = _draw_experiment(folder, experiment, again) or problem
+            problem = _draw_experiment(folder, experiment, owners, again) or problem
     return problem
 
 
-def _draw_experiment(folder: RunFolder, experiment: Experiment, again: bool) -> RunError | None:
+def figure_owners(folder: RunFolder) -> dict[str, str]:
+    """Return the experiment of each figure that the sections of the last report have.
+
+    Raises:
+        RunError: two have a figure of the same name, of which one is drawn over the other.
+    """
+    owners: dict[str, str] = {}
+    for name in folder.experiments():
+        for figure in figures_kept(folder.sections / f"{name}.json"):
+            other = owners.setdefault(figure, name)
+            if other != name:
+                raise RunError(
+                    f"{other} and {name} both have a figure called {figure}: give one another name, or delete "
+                    f"results/{name}.nc and sections/{name}.json to leave it out, and draw the other again"
+                )
+    return owners
+
+
+def _draw_experiment(folder: RunFolder, experiment: Experiment, owners: dict[str, str], again: bool) -> RunError | None:
     results = read_results(folder, experiment.name, experiment)
     folder.figures.mkdir(exist_ok=True)
     written = folder.results(experiment.name).stat().st_mtime
     problem = None
     try:
-        figures = make_figures(experiment, results)
+        figures = make_figures(experiment, results, owners)
     except RunError as error:
         return error
     for figure in figures:
@@ -45,22 +64,40 @@ def _draw_experiment(folder: RunFolder, experiment: Experiment, again: bool) -> 
             continue
         try:
             with figure_style():
-                drawn = _called(experiment, figure.draw)
+                drawn = _called(experiment, f"figure {figure.name}", figure.draw)
                 notice(drawn, results.attrs["notice"])
         except RunError as error:
             problem = error
+            remove_figure(folder, figure.name)  # an older drawing would be shown as this one
         else:
             save(drawn, path)
     return problem
 
 
-def make_figures(experiment: Experiment, results: xr.Dataset) -> list[Figure]:
+def remove_figure(folder: RunFolder, name: str) -> None:
+    """Remove the drawing of a figure."""
+    for ending in (".svg", ".png"):
+        (folder.figures / f"{name}{ending}").unlink(missing_ok=True)
+
+
+def make_figures(experiment: Experiment, results: xr.Dataset, owners: dict[str, str] | None = None) -> list[Figure]:
     """Make the figures of an experiment.
 
+    Args:
+        owners: figure -> experiment, of those that there are; these figures are added.
+
     Raises:
-        RunError: a function of a user's file fails, or one returns something else.
+        RunError: a function of a user's file fails, one returns something else, or another figure has the same name.
     """
-    return _made(experiment, experiment.figures, results, Figure)
+    figures = _made(experiment, experiment.figures, results, Figure)
+    names, owners = [figure.name for figure in figures], {} if owners is None else owners
+    for name in names:
+        other = owners.get(name, experiment.name)
+        if other != experiment.name or names.count(name) > 1:
+            has = f"{other} has one as well" if other != experiment.name else "it has several"
+            raise RunError(f"{experiment.name} has a figure called {name}, and {has}: give one another name")
+    owners.update(dict.fromkeys(names, experiment.name))
+    return figures
 
 
 def make_tables(experiment: Experiment, results: xr.Dataset) -> list[Table]:
@@ -78,23 +115,29 @@ def make_tables(experiment: Experiment, results: xr.Dataset) -> list[Table]:
 def _made(experiment: Experiment, makers: Sequence[Callable], results: xr.Dataset, kind: type) -> list:
     made = []
     for maker in makers:
-        returned = _called(experiment, maker, results)
+        what = f"{kind.__name__.lower()} {_name(maker)}"
+        returned = _called(experiment, what, maker, results)
         several = list(returned) if isinstance(returned, tuple | list) else [returned]
         if not all(isinstance(item, kind) for item in several):
-            name = getattr(maker, "__name__", repr(maker))
-            raise RunError(f"{experiment.name}: {name} must return a {kind.__name__} or several, not {several!r:.80}")
+            raise RunError(f"{experiment.name}: {what} must be a {kind.__name__} or several, not {several!r:.80}")
         made += several
     return made
 
 
-def _called(experiment: Experiment, function: Callable, *arguments: Any) -> Any:
-    """Call a function of an experiment; what one from outside raises becomes one line."""
+def _name(maker: Callable) -> str:
+    """Name what makes a figure or a table: by what it declares, or as a function."""
+    declared = getattr(maker, "name", None) or getattr(maker, "caption", None)
+    return str(declared or getattr(maker, "__name__", repr(maker)))
+
+
+def _called(experiment: Experiment, what: str, function: Callable, *arguments: Any) -> Any:
+    """Call a function of an experiment that makes `what`; what one from outside raises becomes one line."""
     source = outside_file(experiment)
     if source is None:
         return function(*arguments)
     try:
         return function(*arguments)
-    except WhydeepError:
-        raise
+    except WhydeepError as error:
+        raise RunError(f"{experiment.name}: {what} cannot be made: {error}") from None
     except Exception as error:
-        raise RunError(f"{experiment.name}: its figures or tables failed: {one_line(error, source)}") from None
+        raise RunError(f"{experiment.name}: {what} failed: {one_line(error, source)}") from None

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import xarray as xr
 
 from whydeep.claims import Claim
 from whydeep.data import Dataset
-from whydeep.errors import SettingError, WhydeepError, one_line
+from whydeep.errors import SettingError, one_line
 from whydeep.population import Stream
 from whydeep.population.streams import Purpose
 from whydeep.report.elements import Figure, Table
@@ -118,6 +119,9 @@ class Run:
                 a name or a tuple of names. Tensors are accepted.
             coordinates: labels of the dimensions, or (dimension, values) or more, as xarray takes them.
 
+        Raises:
+            SettingError: the dimension seed is given: it is the first of every variable, and added here.
+
         >>> run = Run("demo", Setting(), seeds=(0, 1))
         >>> run.dataset({"loss": ("epoch", np.ones((2, 3)))}, epoch=[1, 2, 3]).loss.dims
         ('seed', 'epoch')
@@ -125,8 +129,10 @@ class Run:
 
         def arranged(value: Any) -> tuple[tuple[str, ...], np.ndarray]:
             dims, array = value if isinstance(value, tuple) else ((), value)
-            array = array.cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
-            return ("seed", *((dims,) if isinstance(dims, str) else dims)), array
+            dims = (dims,) if isinstance(dims, str) else tuple(dims)
+            if "seed" in dims:
+                raise SettingError(f"give the dimensions after the seed's, which is the first: {dims[1:]}, not {dims}")
+            return ("seed", *dims), array.cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
 
         return xr.Dataset(
             {name: arranged(value) for name, value in values.items()}, {"seed": list(self.seeds), **coordinates}
@@ -155,6 +161,7 @@ class Experiment:
         methods: (label, text) for the report's section on methods.
         references: literature that the report lists.
         revision: counted up when a change of the code changes the numbers, so that old units are measured again.
+        file: that it was read from; set by the registry.
 
     Raises:
         SettingError: a name that cannot be the name of a file, or parts of another kind.
@@ -175,6 +182,7 @@ class Experiment:
     methods: tuple[tuple[str, str], ...] = ()
     references: tuple[str, ...] = ()
     revision: int = 1
+    file: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"(?=.{1,60}$)[a-z0-9]+(-[a-z0-9]+)*", self.name):
@@ -184,15 +192,37 @@ class Experiment:
         for attribute in ("settings", "measure"):
             if not callable(getattr(self, attribute)):
                 raise SettingError(f"{self.name}: {attribute} must be a function, not {getattr(self, attribute)!r}")
-        for attribute in ("claims", "figures", "tables"):
-            given = getattr(self, attribute)
-            if given is not None and not isinstance(given, tuple | list):
-                raise SettingError(f"{self.name}: {attribute} must be a tuple, and is {type(given).__name__}")
+        for attribute in ("question", "title"):
+            if not isinstance(getattr(self, attribute), str):
+                raise SettingError(f"{self.name}: {attribute} must be a text, not {getattr(self, attribute)!r:.80}")
+        if not isinstance(self.design, Design):
+            raise SettingError(f"{self.name}: design must be a Design, not {type(self.design).__name__}")
+        kinds = {"claims": Claim, "figures": Callable, "tables": Callable, "methods": tuple, "references": str}
+        for attribute, kind in kinds.items():
+            self._check(attribute, tuple | list, "a tuple", kind, lambda given: given)
+        for attribute, kind in {"variables": Variable, "definitions": str}.items():
+            self._check(attribute, Mapping, "a dictionary", kind, lambda given: given.values())
+
+    def _check(self, attribute: str, whole: Any, written: str, kind: Any, parts: Callable) -> None:
+        given = getattr(self, attribute)
+        if given is None and attribute == "tables":
+            return
+        if not isinstance(given, whole):
+            raise SettingError(f"{self.name}: {attribute} must be {written}, and is {type(given).__name__}")
+        wrong = [part for part in parts(given) if not isinstance(part, kind)]
+        if wrong:
+            raise SettingError(f"{self.name}: {attribute} must hold {kind.__name__}, not {wrong[0]!r:.80}")
 
     @cached_property
     def heading(self) -> str:
         """Its title, or one made from its name."""
         return self.title or self.name.replace("-", " ").capitalize()
+
+    @property
+    def label(self) -> str:
+        """The number before its title, as in "E7. Number of parameters"; empty if it has none."""
+        label, dot, _ = self.title.partition(". ")
+        return label if dot and " " not in label else ""
 
     def variable(self, name: str) -> Variable:
         """Return what a variable is; of one that is not described, its name in words."""
@@ -204,9 +234,15 @@ class Experiment:
         Raises:
             SettingError: no settings, or some that are no frozen dataclass, or that cannot be told apart.
         """
-        settings = tuple(dict.fromkeys(self._checked(setting) for setting in self._given_settings(plan)))
+        checked = [self._checked(setting) for setting in self._given_settings(plan)]
+        try:
+            settings = tuple(dict.fromkeys(checked))
+        except TypeError as error:
+            raise SettingError(f"{self.name}: fields of settings must be numbers, texts or tuples ({error})") from None
         if not settings:
             raise SettingError(f"{self.name} has no settings at {plan.scale} scale")
+        if len({(tuple(setting.coordinates), tuple(vars(setting))) for setting in settings}) > 1:
+            raise SettingError(f"{self.name}: all settings must have the same fields and dimensions: use one class")
         names = [setting.name for setting in settings]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -214,16 +250,21 @@ class Experiment:
                 f"{self.name}: two settings are called {twice!r}: declare the fields that tell them apart by "
                 "dimension()"
             )
+        places = [tuple(setting.coordinates.items()) for setting in settings]
+        if len(set(places)) < len(places):
+            raise SettingError(
+                f"{self.name}: two settings lie at the same place: their dimensions must tell them apart"
+            )
         return settings
 
     def _given_settings(self, plan: Plan) -> list[Any]:
         """Call the function; what one from a user's file raises becomes one line."""
         try:
             return list(self.settings(plan))
-        except WhydeepError:
-            raise
+        except SettingError as error:
+            raise SettingError(f"{self.name}: {error}") from None
         except Exception as error:
-            path = defining_file(self.settings)
+            path = self.file or defining_file(self.settings)
             if path is None:
                 raise
             raise SettingError(f"{self.name}: its settings failed: {one_line(error, path)}") from None

@@ -11,6 +11,7 @@ import xarray as xr
 
 import whydeep
 from whydeep.runs import format_duration, git_state
+from whydeep.study.experiment import Experiment
 from whydeep.study.registry import Registry, outside_digest
 
 Results = Mapping[str, xr.Dataset]
@@ -61,6 +62,12 @@ def from_earlier_runs(results: Results, configuration: Mapping[str, Any]) -> lis
     ]
 
 
+def is_of_another_version(results: xr.Dataset, experiment: Experiment) -> bool:
+    """Whether results were measured by another version of the experiment's file."""
+    written = results.attrs["source"]
+    return bool(written) and written != outside_digest(experiment)
+
+
 def notices(results: Results, manifest: Mapping[str, Any], registry: Registry) -> tuple[str, ...]:
     """Say what a reader must know before anything else: other images than expected, missing or older parts."""
     configuration = manifest["configuration"]
@@ -78,8 +85,7 @@ def notices(results: Results, manifest: Mapping[str, Any], registry: Registry) -
             "stored with the results."
         )
     for name, measured in results.items():
-        written = measured.attrs["source"]
-        if name in registry and written and written != outside_digest(registry[name]):
+        if name in registry and is_of_another_version(measured, registry[name]):
             lines.append(f"The results of {name} were measured by another version of its file than this report's.")
     if manifest["status"] in ("interrupted", "failed"):
         lines.append(f"The last run was {manifest['status']}: run the same command again to go on.")

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from whydeep.errors import SettingError, near_names, one_line
 from whydeep.study.experiment import Experiment
-from whydeep.study.files import defining_file, is_file_name, load_file, source_digest
+from whydeep.study.files import is_file_name, load_file, source_digest
 
 GROUP = "whydeep.experiments"
 """Of entry points; each leads to an `Experiment` or several."""
@@ -113,7 +114,7 @@ def read_file(path: Path) -> list[Experiment]:
         raise SettingError(f"{path} defines EXPERIMENT and EXPERIMENTS: put all of them in EXPERIMENTS")
     defined = getattr(module, "EXPERIMENT", None) or getattr(module, "EXPERIMENTS", None)
     try:
-        return _several(defined)
+        return [replace(experiment, file=path.resolve()) for experiment in _several(defined)]
     except TypeError:
         raise SettingError(
             f"{path} must define EXPERIMENT = Experiment(...), or EXPERIMENTS, a tuple of them"
@@ -122,10 +123,14 @@ def read_file(path: Path) -> list[Experiment]:
 
 def outside_file(experiment: Experiment) -> Path | None:
     """Return the file of an experiment from outside; None for whydeep's own, whose revision says what they are."""
-    if experiment.measure.__module__.partition(".")[0] == "whydeep":
+    if experiment.file is not None:
+        return experiment.file
+    modules = [function.__module__ for function in (experiment.measure, experiment.settings)]
+    outside = next((module for module in modules if module.partition(".")[0] != "whydeep"), None)
+    if outside is None:
         return None
-    file = defining_file(experiment.measure) or getattr(sys.modules[experiment.measure.__module__], "__file__", None)
-    if file is None or experiment.measure.__module__ == "__main__":
+    file = getattr(sys.modules[outside], "__file__", None)
+    if file is None or outside == "__main__":
         raise SettingError(
             f"{experiment.name} must be defined in a file that is imported, as workers import it as well"
         )

@@ -7,6 +7,8 @@ What the report says of an experiment is kept in sections/: where the experiment
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,28 +22,40 @@ from whydeep.report.elements import Figure, Table
 from whydeep.report.texts import write_number
 from whydeep.runs import RunFolder, read_manifest, write_atomically
 from whydeep.study import methods, provenance
-from whydeep.study.drawing import make_figures, make_tables
+from whydeep.study.design import read_widths
+from whydeep.study.drawing import figure_owners, make_figures, make_tables, remove_figure
 from whydeep.study.experiment import Experiment
 from whydeep.study.registry import Registry
 from whydeep.study.results import read_results
 
 
-def write_report(folder: RunFolder, registry: Registry, judgements: Sequence[Judgement]) -> None:
+def write_report(folder: RunFolder, registry: Registry, judgements: Sequence[Judgement]) -> RunError | None:
     """Write report.html from the results, figures and manifest of a folder, and the verdicts on its claims.
 
+    Returns the last error of a user's figure or table, to be raised at the end: the report has the others, and says so.
+
     Raises:
-        RunError: the folder holds no run, or figures of two experiments that have the same name.
+        RunError: the folder holds no run.
     """
     manifest = read_manifest(folder)
     names = [*(name for name in registry if name in folder.experiments())]
     names += [name for name in folder.experiments() if name not in registry]
     results = {name: read_results(folder, name, registry.get(name)) for name in names}
-    sections = [
-        _section(folder, registry.get(name), name, results[name], [j for j in judgements if j.experiment == name])
-        for name in names
-    ]
-    _refuse_equal_figures(sections)
-    shown = [registry[name] for name in names if name in registry]
+    owners = figure_owners(folder)
+    earlier = {*owners}
+    sections: list[page.Section] = []
+    problem = None
+    for name in names:
+        claims = tuple(_claim(j) for j in judgements if j.experiment == name and j.verdict != "not-run")
+        if name in registry:
+            section, failed = _section(folder, registry[name], results[name], claims, owners)
+            sections.append(section)
+            problem = failed or problem
+        else:  # its file is not given: what was kept
+            sections.append(page.read_section(_kept(folder, name), folder.figures, claims=claims))
+    if problem is None:
+        for name in earlier - {figure.name for section in sections for figure in section.figures}:
+            remove_figure(folder, name)
     report = page.Page(
         title="How neural networks train",
         lead="Populations of networks, one member per seed: what was trained, what was measured, and how sure it is.",
@@ -51,25 +65,13 @@ def write_report(folder: RunFolder, registry: Registry, judgements: Sequence[Jud
         previews=tuple(_verdict_row(j) for j in judgements if j.verdict == "preview"),
         verdicts_note=_verdicts_note(judgements, results),
         sections=tuple(sections),
-        methods=_united([experiment.methods for experiment in shown]) + methods.METHODS,
+        methods=_united([section.methods for section in sections]) + methods.METHODS,
         environment=provenance.environment(manifest),
         command=provenance.command(results, manifest),
-        references=_united([experiment.references for experiment in shown]) + methods.REFERENCES,
+        references=_united([section.references for section in sections]) + methods.REFERENCES,
     )
     write_atomically(folder.report, page.render(report).encode())
-
-
-def _refuse_equal_figures(sections: Sequence[page.Section]) -> None:
-    """Raise `RunError` if one figure's file was written over another's."""
-    experiments: dict[str, str] = {}
-    for section in sections:
-        for figure in section.figures:
-            other = experiments.setdefault(figure.name, section.name)
-            if other != section.name:
-                raise RunError(
-                    f"{other} and {section.name} both have a figure called {figure.name}: give one another name, or "
-                    f"delete results/{section.name}.nc to leave it out"
-                )
+    return problem
 
 
 def _united(lists: Sequence[tuple]) -> tuple:
@@ -77,20 +79,23 @@ def _united(lists: Sequence[tuple]) -> tuple:
     return tuple(dict.fromkeys(entry for entries in lists for entry in entries))
 
 
+def _kept(folder: RunFolder, experiment: str) -> Path:
+    return folder.sections / f"{experiment}.json"
+
+
 def _section(
     folder: RunFolder,
-    experiment: Experiment | None,
-    name: str,
+    experiment: Experiment,
     results: xr.Dataset,
-    judgements: Sequence[Judgement],
-) -> page.Section:
-    """Make the section of an experiment and keep it; of an experiment whose file is not given, take the one kept."""
-    claims = tuple(_claim(judgement) for judgement in judgements if judgement.verdict != "not-run")
-    path = folder.sections / f"{name}.json"
-    if experiment is None:
-        return page.read_section(path, folder.figures, claims=claims)
-    sentence, settings = settings_table(experiment.heading, json.loads(results.attrs["settings"]), results)
-    figures, tables, problems = _figures_and_tables(experiment, results)
+    claims: tuple[page.ClaimText, ...],
+    owners: dict[str, str],
+) -> tuple[page.Section, RunError | None]:
+    """Make the section of an experiment and keep it; return it, and the last error of its figures and tables."""
+    sentence, settings = settings_table(
+        experiment.label or experiment.heading, json.loads(results.attrs["settings"]), results
+    )
+    figures, tables, errors = _figures_and_tables(experiment, results, owners)
+    problems = [f"{error}." for error in errors]
     drawings = tuple(
         page.Drawing(figure.name, figure.title, figure.caption, figure.alt, file.read_text(encoding="utf-8"))
         for figure in figures
@@ -114,24 +119,28 @@ def _section(
         data_file=folder.results(experiment.name).relative_to(folder.path).as_posix(),
         variables=_variables(experiment, results),
         labels=_labels(results),
+        methods=tuple(experiment.methods),
+        references=tuple(experiment.references),
         missing=" ".join(problems),
     )
-    page.keep_section(section, path)
-    return section
+    page.keep_section(section, _kept(folder, experiment.name))
+    return section, errors[-1] if errors else None
 
 
-def _figures_and_tables(experiment: Experiment, results: xr.Dataset) -> tuple[list[Figure], list[Table], list[str]]:
-    """Make the figures and tables of an experiment, and say why where a user's function fails."""
+def _figures_and_tables(
+    experiment: Experiment, results: xr.Dataset, owners: dict[str, str]
+) -> tuple[list[Figure], list[Table], list[RunError]]:
+    """Make the figures and tables of an experiment, and return the errors where a user's function fails."""
     made: list[list] = []
-    problems = []
-    for make in (make_figures, make_tables):
+    errors = []
+    for make in (partial(make_figures, owners=owners), make_tables):
         try:
             made.append(make(experiment, results))
         except RunError as error:
             made.append([])
-            problems.append(f"{error}.")
+            errors.append(error)
     figures, tables = made
-    return figures, tables, problems
+    return figures, tables, errors
 
 
 def _variables(experiment: Experiment, results: xr.Dataset) -> Table:
@@ -228,13 +237,14 @@ def _claim(judgement: Judgement) -> page.ClaimText:
 def settings_table(title: str, settings: Sequence[Mapping[str, Any]], results: xr.Dataset) -> tuple[str, Table]:
     """Return what all settings share, as a sentence, and a table of what tells them apart, coordinates first."""
     columns = sorted(settings[0], key=lambda name: name not in results.dims)
+    networks = all(read_widths(setting.get("widths")) is not None for setting in settings)
     differing = [name for name in columns if any(setting[name] != settings[0][name] for setting in settings)]
-    if "widths" in columns and "widths" not in differing:
+    if networks and "widths" not in differing:
         differing.append("widths")  # the networks are always shown, with their parameters
     shared = [f"{_words(name)} {write_number(settings[0][name])}" for name in columns if name not in differing]
     header = [_words(name) for name in differing]
     rows = [[write_number(setting[name]) for name in differing] for setting in settings]
-    if "widths" in columns:
+    if networks:
         header.append("parameters")
         for row, setting in zip(rows, settings, strict=True):
             row.append(f"{parameter_count(setting['widths']):,}")
@@ -242,7 +252,7 @@ def settings_table(title: str, settings: Sequence[Mapping[str, Any]], results: x
     cells = list(zip(*rows, strict=True))
     numeric = tuple(column for column, texts in enumerate(cells) if column and all(map(_is_number, texts)))
     shown = tuple(map(tuple, rows)) if header else ()
-    return sentence, Table(f"{title.split('.')[0]}: what was run", tuple(header), shown, numeric=numeric)
+    return sentence, Table(f"{title}: what was run", tuple(header), shown, numeric=numeric)
 
 
 def _is_number(text: str) -> bool:

@@ -112,6 +112,9 @@ def read_study(path: Path, **options: Any) -> Request:
     tables = {name: value for name, value in content.items() if isinstance(value, Mapping)}
     words = {name: value for name, value in content.items() if name not in tables}
     read = {name.replace("-", "_"): _option(path, name, value) for name, value in words.items()}
+    empty = [name for name, table in tables.items() if not table]
+    if empty:
+        raise SettingError(f"{path}: the table [{empty[0]}] is empty: give settings of an experiment, or leave it out")
     changes = [
         f"{experiment}.{name}={_written(path, experiment, name, value)}"
         for experiment, table in tables.items()
@@ -144,6 +147,7 @@ def _option(path: Path, name: str, value: Any) -> Any:
         fits = isinstance(value, int) and not isinstance(value, bool)
     else:
         fits = all(isinstance(text, str) and text.isprintable() for text in texts)
+    fits = fits and texts != []
     if not fits:
         accepted = "a whole number" if isinstance(default, int) else "a list of texts" if several else "a text"
         raise SettingError(f"{path}: {name} is {value!r}, and must be {accepted}")

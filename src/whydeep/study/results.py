@@ -1,7 +1,7 @@
 """From the units of an experiment to one data set with named dimensions, and back from its file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -93,12 +93,18 @@ def combine(
     names = list(parts[0][0])
     combined = _concat(aligned, names)
     every = settings or [coordinates for coordinates, _ in parts]
-    labels = {name: list(dict.fromkeys(coordinates[name] for coordinates in every)) for name in names}
+    labels = {name: _in_order(coordinates[name] for coordinates in every) for name in names}
     combined = combined.reindex(labels)
     for name in combined.data_vars:
         if combined[name].dtype == object:
             raise TypeError(f"{name} is not a number in every unit: measure floats")
     return combined.transpose(*names, "seed", ...)
+
+
+def _in_order(labels: Iterable[str | float]) -> list[str | float]:
+    """Numbers in ascending order, other labels in that of the settings; each once."""
+    distinct = list(dict.fromkeys(labels))
+    return distinct if any(isinstance(label, str) for label in distinct) else sorted(distinct)
 
 
 def _concat(parts: Sequence[tuple[Coordinates, xr.Dataset]], names: Sequence[str]) -> xr.Dataset:

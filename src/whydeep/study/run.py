@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 from whydeep.data import Dataset, Source, locate
-from whydeep.errors import SettingError, WhydeepError
+from whydeep.errors import RunError, SettingError, WhydeepError, one_line
 from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute
 from whydeep.study import console
 from whydeep.study.design import Each, Images, Plan, Scale, write_value
@@ -49,11 +49,19 @@ class Measurement:
         measured = self.measure(setting, run)
         if not isinstance(measured, xr.Dataset):
             raise SettingError(f"measure must return an xarray.Dataset, not {type(measured).__name__}")
+        relabelled = set(measured.dims) & set(setting.coordinates)
+        if relabelled:
+            raise SettingError(
+                f"measure returned the dimension {min(map(str, relabelled))}, which is one of the settings': give it "
+                "another name"
+            )
         for name, values in measured.data_vars.items():
+            if "seed" not in values.dims:
+                raise SettingError(f"measure returned the variable {name} without the dimension seed")
             if values.dtype.kind not in "fiub" or name in setting.coordinates:
                 what = f"of type {values.dtype}" if values.dtype.kind not in "fiub" else "called like a dimension"
                 raise SettingError(
-                    f"measure returned the variable {name} {what}: variables are numbers, floats at best"
+                    f"measure returned the variable {name} {what}: variables must be numbers, floats at best"
                 )
         return measured
 
@@ -151,7 +159,7 @@ def resolve(request: Request, registry: Registry | None = None) -> Study:
         raise SettingError("no experiment is installed: install whydeep with pip, or name the Python file of one")
     for name in changes:
         if registry.find(name) not in experiments:
-            raise SettingError(f"--set changes {name}, which is not run: add it to the experiments of the run")
+            raise SettingError(f"settings of {name} are given, which is not run: add it to the experiments of the run")
     if request.functions and not any(_goes_through_functions(experiment, request.scale) for experiment in experiments):
         raise SettingError("--functions is given, and no experiment of the run goes through functions: leave it out")
     device = _device(request.device)
@@ -165,7 +173,24 @@ def resolve(request: Request, registry: Registry | None = None) -> Study:
         experiment.name: make_plan(experiment, request, changes.get(experiment.name, {}), images)
         for experiment in experiments
     }
+    for experiment in experiments:
+        _refuse_idle_changes(experiment, plans[experiment.name])
     return Study(request, registry, experiments, plans, images, source, device)
+
+
+def _refuse_idle_changes(experiment: Experiment, plan: Plan) -> None:
+    """Raise `SettingError` if a user's change leaves all settings as they are without it."""
+    settings = experiment.make_settings(plan) if plan.changed else ()
+    for name in plan.changed:
+        default = experiment.design[name].at(plan.scale)
+        try:
+            without = experiment.make_settings(replace(plan, values={**plan.values, name: default}))
+        except SettingError:  # the change makes the others possible
+            continue
+        if without == settings:
+            raise SettingError(
+                f"{experiment.name}.{name} has no effect with the other values of this run: leave it out"
+            )
 
 
 def make_plan(
@@ -180,6 +205,8 @@ def make_plan(
     """
     design, scale = experiment.design, request.scale
     if request.functions and _goes_through_functions(experiment, scale):
+        if "function" in changes:
+            raise SettingError(f"--functions and {experiment.name}.function are both given: give one of them")
         changes = {"function": request.functions, **changes}
     changed = design.read(changes, scale, experiment.name)
     counts = None
@@ -234,14 +261,18 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
         )
         console.say(console.costs(outcome, time.perf_counter() - start, workers))
         manifest.add(outcome)
+        problem: WhydeepError | None = None
         for experiment in study.experiments:
-            _write_results(folder, study, experiment, [job for job in jobs if job.experiment == experiment.name])
-        problem: WhydeepError | None = draw_figures(folder, study.experiments, again=False)
+            try:
+                _write_results(folder, study, experiment, [job for job in jobs if job.experiment == experiment.name])
+            except RunError as error:  # of a user's measure: the others are written
+                problem = error
+        problem = draw_figures(folder, study.experiments, again=False) or problem
     try:
         judgements = judge_folder(folder, registry, user_claims)
     except SettingError as error:  # of a user's claim: nothing else is lost
         problem, judgements = error, judge_folder(folder, registry, UserClaimsFile())
-    write_report(folder, registry, judgements)
+    problem = write_report(folder, registry, judgements) or problem
     console.say(console.verdicts(judgements, registry))
     console.say(console.closing(outcome, folder))
     if problem:
@@ -301,7 +332,13 @@ def _write_results(folder: RunFolder, study: Study, experiment: Experiment, jobs
             console.say(console.replaced(experiment.name, written, study))
     coordinates = [cast(Setting, job.setting).coordinates for job in jobs]
     parts = [(place, folder.load(job)) for place, (job, done) in zip(coordinates, measured, strict=True) if done]
-    results = combine(parts, seeds, coordinates)
+    try:
+        results = combine(parts, seeds, coordinates)
+    except ValueError as error:
+        raise RunError(
+            f"{experiment.name}: its units do not fit together ({one_line(error)}): measure must return the same "
+            "dimensions and lengths for all settings, whichever seeds are measured together"
+        ) from None
     for name in results.data_vars:
         results[name].attrs.update(experiment.variable(str(name)).attributes)
     results.attrs = attributes

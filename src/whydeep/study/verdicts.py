@@ -15,11 +15,11 @@ import xarray as xr
 
 from whydeep.claims import Case, Claim, Evidence, Judgement, UserClaims, judge, read_claims, stored_case
 from whydeep.errors import RunError, SettingError, near_names, one_line
-from whydeep.runs import RunFolder, write_atomically
-from whydeep.study.design import SCALES, Scale
+from whydeep.runs import RunFolder, read_manifest, write_atomically
+from whydeep.study.design import SCALES
 from whydeep.study.experiment import Experiment, Setting
-from whydeep.study.files import defining_file
 from whydeep.study.registry import Registry
+from whydeep.study.request import Request
 from whydeep.study.results import plan_of_results, read_results
 
 
@@ -66,6 +66,12 @@ def read_user_claims(folder: RunFolder, registry: Registry, path: Path | None, *
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise SettingError(f"more than one claim is called {twice[0]}: give each an id of its own")
+    for record in _stored_records(folder, {*folder.experiments()} - {*registry}) if kept else ():
+        if record["id"] in counts:
+            raise SettingError(
+                f"a claim of {record['experiment']}, which {folder.path} has results of, is called {record['id']} as "
+                "well: give another id, or another run folder"
+            )
     return UserClaimsFile(claims, path.read_bytes() if path is not None and path.suffix == ".toml" else None)
 
 
@@ -82,23 +88,25 @@ def judge_folder(folder: RunFolder, registry: Registry, user: UserClaimsFile) ->
     measured = folder.experiments()
     results = {name: read_results(folder, name, registry.get(name)) for name in measured}
     cases = [
-        _case(experiment, claim, results.get(name))
+        _case(folder, experiment, claim, results.get(name))
         for name, experiment in registry.items()
         for claim in experiment.claims
     ]
     cases += [
-        Case(name, claim, results.get(name), _decided_by(registry.get(name), claim, results.get(name)))
+        Case(name, claim, results.get(name), _decided_by(folder, registry.get(name), claim, results.get(name)))
         for name, claim in user.claims
     ]
-    judged = {case.claim.id for case in cases}
     cases += [
         _stored_case(folder, record, results[record["experiment"]])
         for record in _stored_records(folder, {*measured} - {*registry})
-        if record["id"] not in judged
     ]
     judgements = judge(cases)
     units = {name: dataset.attrs.get("units", "") for name, dataset in results.items()}
-    records = [judgement.record() | {"results": units.get(judgement.experiment, "")} for judgement in judgements]
+    by_user = {claim.id for _, claim in user.claims}
+    records = [
+        judgement.record() | {"results": units.get(judgement.experiment, ""), "by_user": judgement.claim.id in by_user}
+        for judgement in judgements
+    ]
     text = json.dumps({"claims": records}, indent=1, ensure_ascii=False)
     write_atomically(folder.claims, (text + "\n").encode())
     user.keep(folder)
@@ -106,13 +114,14 @@ def judge_folder(folder: RunFolder, registry: Registry, user: UserClaimsFile) ->
 
 
 def _stored_records(folder: RunFolder, experiments: Set[str]) -> list[dict[str, Any]]:
-    """Return what claims.json holds of some experiments; nothing if it is not there."""
+    """Return what claims.json holds of some experiments' own claims; nothing if it is not there."""
     if not experiments or not folder.claims.is_file():
         return []
     try:
         records = json.loads(folder.claims.read_text(encoding="utf-8"))["claims"]
-        return [record for record in records if record["experiment"] in experiments and str(record["id"])]
-    except (ValueError, KeyError, TypeError) as error:
+        own = [record for record in records if not record.get("by_user")]
+        return [record for record in own if record["experiment"] in experiments and record["id"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder.claims} cannot be read ({one_line(error)}): {_way_out(*experiments)}") from None
 
 
@@ -134,26 +143,36 @@ def _way_out(*experiments: str) -> str:
     return f"give the Python file of {names} after the folder, or delete claims.json to leave its claims out"
 
 
-def _case(experiment: Experiment, claim: Claim, results: xr.Dataset | None) -> Case:
+def _case(folder: RunFolder, experiment: Experiment, claim: Claim, results: xr.Dataset | None) -> Case:
     """Return the case of an experiment's claim; if it cannot be computed, that is its reason not to be judged."""
     if results is None:
         return Case(experiment.name, claim, results)
-    case = Case(experiment.name, claim, results, _decided_by(experiment, claim, results))
+    case = Case(experiment.name, claim, results, _decided_by(folder, experiment, claim, results))
     try:
         return replace(case, stored=case.evidence())
     except SettingError as error:
-        return replace(case, stored=Evidence(problem=str(error)))
+        return replace(case, stored=Evidence(problem=str(error), needs=tuple(map(str, claim.needs))))
 
 
-def _decided_by(experiment: Experiment | None, claim: Claim, results: xr.Dataset | None) -> str:
+def _decided_by(folder: RunFolder, experiment: Experiment | None, claim: Claim, results: xr.Dataset | None) -> str:
     if experiment is None or results is None or not claim.unmet(results):
         return ""
-    return deciding_command(experiment, claim, results)
+    return deciding_command(experiment, claim, results, _folder_asked_for(folder))
 
 
-def deciding_command(experiment: Experiment, claim: Claim, results: xr.Dataset) -> str:
-    """Return the command that runs an experiment as a claim needs it: at the smallest scale that does, with the changes
-    of the run if they fit, else without them, and on MNIST if the images do not fit. Empty if no scale does."""
+def _folder_asked_for(folder: RunFolder) -> Path:
+    """Return where the last command wrote, which stays the same where the folder is moved."""
+    try:
+        words = read_manifest(folder)["command"]
+        return Path(words[words.index("--out") + 1])
+    except (RunError, ValueError):  # no manifest, or the default
+        return Request.out
+
+
+def deciding_command(experiment: Experiment, claim: Claim, results: xr.Dataset, out: Path = Request.out) -> str:
+    """Return the command that runs an experiment as a claim needs it: at the smallest scale that does, with the seeds
+    and changes of the run if these fit, else without changes, and on MNIST if the images do not fit. Empty if no scale
+    does."""
     attributes = results.attrs
     given = json.loads(attributes["changes"])
     images = (False, True) if experiment.uses_images and attributes["dataset"] != "MNIST" else (False,)
@@ -164,27 +183,31 @@ def deciding_command(experiment: Experiment, claim: Claim, results: xr.Dataset) 
             settings = experiment.make_settings(plan)
         except SettingError:
             continue
-        if _is_met(claim, settings, results, measured=not mnist):
-            dataset = "mnist" if mnist else attributes["dataset_asked_for"]
-            return _command(experiment, scale, given if changed else {}, dataset)
+        as_run = not mnist and changed == bool(given) and scale == attributes["scale"]
+        if _is_met(claim, settings, results, as_run=as_run):
+            request = Request(
+                (os.path.relpath(experiment.file) if experiment.file else experiment.name,),
+                scale=scale,
+                seeds=max(results.sizes["seed"], Request.seeds),
+                set=tuple(f"{experiment.name}.{name}={value}" for name, value in given.items()) if changed else (),
+                dataset="mnist" if mnist else attributes["dataset_asked_for"] or None,
+                root_seed=int(attributes["root_seed"]),
+                out=out,
+            )
+            return shlex.join(request.command)
     return ""
 
 
-def _command(experiment: Experiment, scale: Scale, changes: Mapping[str, str], dataset: str) -> str:
-    file = defining_file(experiment.measure)
-    words = ["whydeep", "run", os.path.relpath(file) if file else experiment.name, "--scale", scale]
-    for name, value in changes.items():
-        words += ["--set", f"{experiment.name}.{name}={value}"]
-    return shlex.join([*words, "--dataset", dataset] if dataset else words)
-
-
-def _is_met(claim: Claim, settings: Sequence[Setting], results: xr.Dataset, *, measured: bool) -> bool:
+def _is_met(claim: Claim, settings: Sequence[Setting], results: xr.Dataset, *, as_run: bool) -> bool:
     """Whether settings meet the conditions of a claim.
 
-    Those about measured variables are asked of the results; on other images (not `measured`) they are left open.
+    Those about what is measured are asked of the results if these settings are what was run (`as_run`); they are left
+    open for others.
     """
     fields = [asdict(setting) for setting in settings]
-    labels = {name: list(dict.fromkeys(chosen[name] for chosen in fields)) for name in settings[0].coordinates}
+    places = [setting.coordinates for setting in settings]
+    labels = {name: list(dict.fromkeys(place[name] for place in places)) for name in places[0]}
     planned = xr.Dataset(coords=labels, attrs={"settings": json.dumps(fields)})
-    needs = [need for need in claim.needs if measured or need.name in fields[0]]
-    return not any(need.unmet(planned if need.name in fields[0] else results) for need in needs)
+    known = {*fields[0], *labels}
+    needs = [need for need in claim.needs if as_run or need.name in known]
+    return not any(need.unmet(planned if need.name in known else results) for need in needs)
