@@ -50,7 +50,7 @@ MOST_NAMES = 20
 """A message that lists more would be no line any more."""
 
 
-def near_names(given: str, known: Iterable[str], *, most: int = MOST_NAMES) -> str:
+def near_names(given: str, names: Iterable[str], *, most: int = MOST_NAMES) -> str:
     """Name what is accepted, nearest first: ``did you mean cos? (accepted: arcsinh, cos)``; of many the first five.
 
     >>> near_names("coss", ["arcsinh", "cos"])
@@ -58,7 +58,7 @@ def near_names(given: str, known: Iterable[str], *, most: int = MOST_NAMES) -> s
     >>> near_names("zzz", ["arcsinh", "cos"])
     'accepted: arcsinh, cos'
     """
-    names = list(known)
+    names = list(names)
     shown = names if len(names) <= most else [*names[:5], f"and {len(names) - 5} more"]
     accepted = ", ".join(shown)
     near = difflib.get_close_matches(given, names, n=2, cutoff=0.6)

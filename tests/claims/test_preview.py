@@ -45,7 +45,7 @@ def preview(*rows, **options):
         ([[-1.0, 0.0, 1.0]], "open", "open (x; net0: 0 [-2.5, 2.5], where the claim says above 0)"),
         ([[2.5]], "for", "for (x; net0: 2.5, above 0)"),
         ([[-2.5]], "against", "against (x; net0: -2.5, where the claim says above 0)"),
-        ([[1.0, inf]], "open", "open (x; net0: no finite value in 1 of 2 seeds, as training diverged or what is waited for never came: no mean can be tested)"),
+        ([[1.0, inf]], "open", "open (x; net0: no finite value in 1 of 2 seeds, as training diverged, or what the statistic waits for did not occur: no mean can be tested)"),
         ([[3.0, 3.0, nan]], "for", "for (x; net0: 3 [3, 3] (without 1 of 3 seeds that have no value) (equal in all 2 seeds), above 0)"),
         (np.empty((0, 3)), "open", "open (its statistic selects nothing from the results)"),
     ],

@@ -332,7 +332,7 @@ def test_sign_flips_of_positive_values_above_zero_on_the_logarithm():
         ),
         (
             [nan, inf],
-            "x: no finite value in 1 of 2 seeds, as training diverged or what is waited for never came: no mean can be tested",
+            "x: no finite value in 1 of 2 seeds, as training diverged, or what the statistic waits for did not occur: no mean can be tested",
         ),
     ],
 )

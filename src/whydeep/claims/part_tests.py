@@ -90,8 +90,8 @@ def why_untested(estimate: Estimate) -> str:
     infinite = int(np.isinf(estimate.values).sum())
     if infinite:
         return (
-            f"no finite value in {infinite} of {estimate.seeds} seeds, as training diverged or what is waited for "
-            "never came: no mean can be tested"
+            f"no finite value in {infinite} of {estimate.seeds} seeds, as training diverged, or what the "
+            "statistic waits for did not occur: no mean can be tested"
         )
     if estimate.log and (estimate.values <= 0).any():
         return "a seed has a value of zero or less, which has no logarithm"
@@ -126,7 +126,7 @@ def t_test(estimate: Estimate, n: int) -> tuple[float, float]:
             return 0.5 if distance == 0 else float(distance < 0)
         return float(scipy.special.stdtr(n - 1, -distance / error))
 
-    return _of_both_edges(estimate, p_beyond)
+    return _at_both_edges(estimate, p_beyond)
 
 
 def sign_flip_test(estimate: Estimate) -> float:
@@ -134,10 +134,10 @@ def sign_flip_test(estimate: Estimate) -> float:
     if why_untested(estimate):
         return np.nan
     values = np.array([_scaled(estimate, value) for value in estimate.values])
-    return min(1.0, 2 * min(_of_both_edges(estimate, lambda edge, sign: sign_flip_p(sign * values, sign * edge))))
+    return min(1.0, 2 * min(_at_both_edges(estimate, lambda edge, sign: sign_flip_p(sign * values, sign * edge))))
 
 
-def _of_both_edges(estimate: Estimate, p_beyond: Callable[[float, int], float]) -> tuple[float, float]:
+def _at_both_edges(estimate: Estimate, p_beyond: Callable[[float, int], float]) -> tuple[float, float]:
     """p that the mean is accepted, and that it is not, from p to be beyond an edge (1 up, -1 down)."""
 
     def p(edge: float, sign: int) -> float:

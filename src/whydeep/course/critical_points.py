@@ -109,7 +109,7 @@ def _measure_seed(setting: Setting, run: Run) -> xr.Dataset:
     nothing = torch.full_like(norms, torch.nan)
     finite = hessians.isfinite().all(2, keepdim=True).all(1, keepdim=True)
     eigenvalues = torch.linalg.eigvalsh(torch.where(finite, hessians, 0.0)).where(finite[:, 0], torch.nan)
-    of_networks = {
+    by_network = {
         "trained_loss": landscape.losses(trained),
         "trained_gradient_norm": landscape.gradients(trained).norm(dim=1),
         "loss": losses,
@@ -122,7 +122,7 @@ def _measure_seed(setting: Setting, run: Run) -> xr.Dataset:
         "moved": (points - trained).norm(dim=1),
     }
     measured = run.dataset(
-        {name: ("network", values[None]) for name, values in of_networks.items()}
+        {name: ("network", values[None]) for name, values in by_network.items()}
         | {"weights": (("network", "parameter"), points[None])}
         | {"eigenvalues": (("network", "eigenvalue"), eigenvalues[None])},
         network=np.arange(setting.networks),

@@ -89,9 +89,9 @@ def measure(setting: Setting, run: Run) -> xr.Dataset:
         lines.append({name: values.reshape(n, -1) for name, values in line.items()})
         run.part(0.7, 1)(number / len(seconds))
     curves = {name: (("initialisation", "alpha"), np.stack([line[name] for line in lines], 1)) for name in lines[0]}
-    of_networks = images.size_and_divergence(training)  # the first of the three that diverges counts
-    of_seeds = {name: np.fmin.reduce(values.reshape(3, n)) for name, values in of_networks.items()}
-    return run.dataset(curves | of_seeds, initialisation=list(INITIALISATIONS), alpha=setting.alphas)
+    by_network = images.size_and_divergence(training)  # the first of the three that diverges counts
+    by_seed = {name: np.fmin.reduce(values.reshape(3, n)) for name, values in by_network.items()}
+    return run.dataset(curves | by_seed, initialisation=list(INITIALISATIONS), alpha=setting.alphas)
 
 
 VARIABLES = images.VARIABLES | {

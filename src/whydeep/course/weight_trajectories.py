@@ -77,8 +77,8 @@ def measure(setting: Setting, run: Run) -> xr.Dataset:
         for seed in run.seeds
         for series in range(setting.series)
     ]
-    of_members = Samples.each([points for points in samples for _ in range(setting.series)])
-    training = functions.start_training(setting, run, of_members, inits, setting.iterations)
+    for_members = Samples.each([points for points in samples for _ in range(setting.series)])
+    training = functions.start_training(setting, run, for_members, inits, setting.iterations)
     times = np.linspace(0, setting.iterations - 1, setting.snapshots).astype(int)
     paths, losses = recorders = [Recorder(measured, set(times.tolist())) for measured in (weights, loss)]
     functions.train(training, setting.iterations, run.part(0, 0.8), recorders)

@@ -133,9 +133,9 @@ class Vmapped(Differentiated):
                 return self.call(moving, fixed, buffers, inputs).reshape(len(inputs), -1)
 
             gradients = grad(self.value, argnums=3)(moving, fixed, buffers, inputs, targets)
-            found, pull = vjp(outputs, inputs)[:2]
-            units = torch.eye(found.shape[1], dtype=found.dtype, device=found.device)
-            rows = vmap(lambda unit: _norm(pull(unit.expand_as(found))[0]), chunk_size=AT_ONCE)(units)
+            values, pull = vjp(outputs, inputs)[:2]
+            units = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)
+            rows = vmap(lambda unit: _norm(pull(unit.expand_as(values))[0]), chunk_size=AT_ONCE)(units)
             return _norm(gradients) * len(inputs), rows.norm(dim=0)  # rows [output, sample]
 
         with twice_differentiable():
@@ -163,10 +163,10 @@ class Vmapped(Differentiated):
         each = vmap(product, in_dims=(None, None, None, None, None, 0), chunk_size=at_once)
         many = min(directions.shape[1], at_once)
         with twice_differentiable():
-            found = self._over_points(
+            products = self._over_points(
                 each, points, buffers, inputs, targets, self.named_directions(directions), directions=many
             )
-        return _join(found, 2)
+        return _join(products, 2)
 
     def _over_points(
         self,
@@ -238,16 +238,16 @@ class OneByOne(Differentiated):
 
     def gradients(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Gradients [point, size]."""
-        found = []
+        gradients = []
         with twice_differentiable():
             for point, *rest in _each(points, buffers, inputs, targets):
                 moving, gradient = self._gradient(point, *rest, again=False)
-                found.append(_join(dict(zip(moving, gradient, strict=True)), 0))
-        return torch.stack(found)
+                gradients.append(_join(dict(zip(moving, gradient, strict=True)), 0))
+        return torch.stack(gradients)
 
     def products(self, points: Tensor, directions: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Products [point, direction, size]."""
-        found = torch.empty_like(directions)
+        products = torch.empty_like(directions)
         with twice_differentiable():
             for index, (point, *rest) in enumerate(_each(points, buffers, inputs, targets)):
                 moving, gradient = self._gradient(point, *rest, again=True)
@@ -261,8 +261,8 @@ class OneByOne(Differentiated):
                         retain_graph=True,
                         materialize_grads=True,
                     )
-                    found[index, number] = _join(dict(zip(moving, parts, strict=True)), 0)
-        return found
+                    products[index, number] = _join(dict(zip(moving, parts, strict=True)), 0)
+        return products
 
     def _gradient(
         self, point: Tensor, buffers: Named, inputs: Tensor, targets: Tensor, *, again: bool

@@ -131,11 +131,11 @@ class ClosedForm:
 
     def hidden_inputs(self, points: Tensor, inputs: Tensor) -> list[Tensor]:
         """Inputs of the activations of every hidden layer: [point, unit, sample] each; `inputs` features first."""
-        signal, found = inputs.expand(len(points), -1, -1), []
+        signal, signals = inputs.expand(len(points), -1, -1), []
         for weight, bias in self.weights(points)[:-1]:
-            found.append(torch.baddbmm(bias, weight, signal))
-            signal = self.activate(found[-1])
-        return found
+            signals.append(torch.baddbmm(bias, weight, signal))
+            signal = self.activate(signals[-1])
+        return signals
 
     def run(self, points: Tensor, inputs: Tensor, targets: Tensor, slopes: list[Tensor] | None = None) -> Pass:
         """Go forward and backward; `slopes` [point, unit, sample] of every hidden layer replace the activation's."""
@@ -162,18 +162,18 @@ class ClosedForm:
         """Losses [point]."""
         columns, rows = self.rows(inputs, targets)
         numbers = sum(self.widths[1:]) * columns.shape[2]
-        found = []
+        losses = []
         for some, x, y in _blocks(numbers, points, columns, rows):
             outputs = self._outputs(some, x)
-            found.append(self.objective.losses(outputs, y, _equal_weights(outputs)))
-        return torch.cat(found)
+            losses.append(self.objective.losses(outputs, y, _equal_weights(outputs)))
+        return torch.cat(losses)
 
     def outputs(self, points: Tensor, buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """Outputs [point, sample, output]."""
         columns = inputs.mT
         numbers = sum(self.widths[1:]) * columns.shape[2]
-        found = [self._outputs(some, x) for some, x in _blocks(numbers, points, columns)]
-        return torch.cat(found).transpose(1, 2)
+        outputs = [self._outputs(some, x) for some, x in _blocks(numbers, points, columns)]
+        return torch.cat(outputs).transpose(1, 2)
 
     def _outputs(self, points: Tensor, columns: Tensor) -> Tensor:
         hidden = self.hidden_inputs(points, columns)
@@ -193,8 +193,8 @@ class ClosedForm:
         at_once = max(1, min(columns.shape[2], SAMPLE_NUMBERS // numbers))
         parts = []
         for x, y in zip(columns.split(at_once, dim=2), rows.split(at_once, dim=2), strict=True):
-            found = [self._input_derivatives(*some) for some in _blocks(numbers * x.shape[2], points, x, y)]
-            parts.append([torch.cat(part) for part in zip(*found, strict=True)])
+            derivatives = [self._input_derivatives(*some) for some in _blocks(numbers * x.shape[2], points, x, y)]
+            parts.append([torch.cat(part) for part in zip(*derivatives, strict=True)])
         gradients, jacobians = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         return gradients, jacobians
 

@@ -272,8 +272,8 @@ class Landscape:
         if any(batch.inputs.dtype in INDICES for batch in self._batches):
             raise SettingError("derivatives by the inputs need inputs that are real numbers, and these are integers")
         _, vectors, buffers = self._prepare(points)
-        found = [self._engine.input_derivatives(vectors, buffers, b.inputs, b.targets) for b in self.batches()]
-        gradients, jacobians = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+        norms = [self._engine.input_derivatives(vectors, buffers, b.inputs, b.targets) for b in self.batches()]
+        gradients, jacobians = (torch.cat(part, dim=1) for part in zip(*norms, strict=True))
         return gradients, jacobians
 
     def gradients(self, points: Tensor | None = None) -> Tensor:
@@ -294,8 +294,8 @@ class Landscape:
                 f"directions must be [point, direction, size] for points {tuple(points.shape)}, not "
                 f"{tuple(directions.shape)}"
             )
-        found = self._mean(lambda x, y: self._engine.products(vectors, many, buffers, x, y))
-        return found.view(directions.shape)
+        products = self._mean(lambda x, y: self._engine.products(vectors, many, buffers, x, y))
+        return products.view(directions.shape)
 
     def hessians(self, points: Tensor | None = None) -> Tensor:
         """Dense Hessians [point, size, size], exactly symmetric.
@@ -318,7 +318,7 @@ class Landscape:
         losses, gradients = points.new_zeros(len(points)), torch.zeros_like(points)
         hessians = points.new_zeros(len(points), self.size, self.size)
         for batch in self.batches():
-            found = self._engine.expand(vectors, buffers, batch.inputs, batch.targets)
-            for total, part in zip((losses, gradients, hessians), found, strict=True):
+            expansion = self._engine.expand(vectors, buffers, batch.inputs, batch.targets)
+            for total, part in zip((losses, gradients, hessians), expansion, strict=True):
                 total.add_(part, alpha=batch.share)
         return losses, gradients, hessians

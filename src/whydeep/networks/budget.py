@@ -46,11 +46,11 @@ def widths_for_budget(
 
     tried: list[Widths] = []
     for search in (_regular, _free_first_layer, _any_widths):
-        found = list(search(hidden_layers, inputs, outputs, budget))
-        near = [widths for widths in found if _distance(widths, budget) <= tolerance * budget]
+        candidates = list(search(hidden_layers, inputs, outputs, budget))
+        near = [widths for widths in candidates if _distance(widths, budget) <= tolerance * budget]
         if near:
             return min(near, key=lambda widths: (_unevenness(widths), _distance(widths, budget)))
-        tried += found
+        tried += candidates
     best = min(tried, key=lambda widths: _distance(widths, budget))
     raise SettingError(
         f"no network with {hidden_layers} hidden layers, {inputs} inputs and {outputs} outputs has "

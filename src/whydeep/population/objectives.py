@@ -189,7 +189,7 @@ def find_objective(loss: Loss) -> Objective:
     if isinstance(loss, Objective) and type(loss) in (CrossEntropy, MeanSquaredError, LossFunction):
         return loss
     if isinstance(loss, nn.Module):
-        return _of_module(loss)
+        return _from_module(loss)
     if loss is functional.cross_entropy:
         return CrossEntropy()
     if loss is functional.mse_loss:
@@ -198,7 +198,7 @@ def find_objective(loss: Loss) -> Objective:
     return LossFunction(mean, getattr(loss, "__name__", type(loss).__name__))
 
 
-def _of_module(loss: nn.Module) -> Objective:
+def _from_module(loss: nn.Module) -> Objective:
     if getattr(loss, "reduction", "mean") in ("sum", "none"):
         raise SettingError(f'{loss} is no mean over samples, and batches cannot be joined: give reduction="mean"')
     plain = not is_altered(loss)

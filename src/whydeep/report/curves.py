@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 OPENING, CLOSING = '<desc id="curves">', "</desc>"
 MOST_POINTS = 400
-"""Of one curve: more than that many nobody can point at."""
+"""Most values that are kept of a curve."""
 
 LABEL, INTERVAL, QUIET, PATH = "_curve_label", "_curve_interval", "_curve_quiet", "_curve_path"
 

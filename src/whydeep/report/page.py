@@ -38,7 +38,7 @@ class Drawing:
 class ClaimText:
     """A claim of an experiment: what is claimed, by whom, what became of it and why, and the numbers behind.
 
-    `reading` says what the tests take the statement to mean; a claim of nobody in particular has no `source`.
+    `reading` says what the tests take the statement to mean; a claim without a source has an empty `source`.
     """
 
     id: str
@@ -243,7 +243,7 @@ def _drawing(figure: Drawing) -> Markup:
         element.tag = _local(element.tag)
         attributes = {_local(key): value for key, value in element.attrib.items()}
         element.attrib.clear()
-        element.attrib.update({key: _own(key, value, figure.name) for key, value in attributes.items()})
+        element.attrib.update({key: _with_prefix(key, value, figure.name) for key, value in attributes.items()})
     width = root.attrib.pop("width", "100%")
     root.attrib.pop("height", None)
     root.attrib.pop("version", None)
@@ -265,7 +265,7 @@ def _local(name: str) -> str:
     return name.rpartition("}")[2]
 
 
-def _own(key: str, value: str, name: str) -> str:
+def _with_prefix(key: str, value: str, name: str) -> str:
     """Make an attribute's identifiers the figure's own; a dot keeps the prefixes of any two names apart."""
     if key == "id":
         return f"{name}.{value}"

@@ -1,9 +1,9 @@
 """How work is run and kept: folders that can be continued, and processes that may be interrupted.
 
 unit       the smallest thing that is kept: one setting of one experiment for one seed; its digest
-schedule   which units are missing, longest first, failures and interruptions survived
+schedule   measuring the units that are missing, longest jobs first
 workers    the processes that train, one thread each
-interrupt  Ctrl-C and termination as a question that is asked between two steps
+interrupt  SIGINT and SIGTERM: whether one has come
 folder     what a run writes, and where
 netcdf     a data set as the bytes of a netCDF4 file, the same bytes every time
 atomic     files that are either whole or not there

@@ -88,7 +88,7 @@ class RunFolder:
         return self.path / "units" / _file_safe(job.experiment) / name / f"seed-{seed:04d}.nc"
 
     def log(self, job: Job) -> Path:
-        """Return where the full story of a failure of this job goes."""
+        """Return where the traceback of a failure of this job goes."""
         return self.path / "logs" / f"{_file_safe(job.experiment)}-{_file_safe(job.setting.name)}.txt"
 
     def missing(self, job: Job) -> tuple[int, ...]:
@@ -149,8 +149,9 @@ class RunFolder:
         """
         path = self.results(experiment)
         if not path.exists():
-            known = near_names(experiment, self.experiments())
-            raise RunError(f"{self.path} holds no results of {experiment}; {known}")
+            raise RunError(
+                f"{self.path} holds no results of {experiment}; {near_names(experiment, self.experiments())}"
+            )
         try:
             return netcdf.load(path)
         except (OSError, ValueError) as error:

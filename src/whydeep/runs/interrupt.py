@@ -1,7 +1,7 @@
-"""Ctrl-C and termination as a question that is asked between two steps.
+"""SIGINT and SIGTERM: the first sets a flag, the second raises KeyboardInterrupt.
 
-An exception in the middle of writing a file helps nobody; so the first signal only sets a flag. The
-second raises KeyboardInterrupt, for whoever can't wait.
+An exception in the middle of writing a file would damage it; so the flag is looked at between two steps. The
+second signal is for those who cannot wait.
 """
 
 import signal

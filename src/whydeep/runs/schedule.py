@@ -1,4 +1,4 @@
-"""Which units are missing, longest first, failures and interruptions survived."""
+"""Measure the units that are missing, longest jobs first; failures and interruptions lose nothing that is finished."""
 
 import logging
 import shutil
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that failed: one line that says why, and the file that holds the full story."""
+    """A job that failed: one line that says why, and the file that holds the traceback."""
 
     experiment: str
     setting: str
@@ -64,8 +64,8 @@ def execute(
 ) -> Outcome:
     """Measure the units that are not on disk yet, and keep each job's as soon as it is done.
 
-    A job that raises is noted and the others go on. A worker that dies takes nobody with it: the jobs that
-    were in flight are tried once more, one at a time, and the one that breaks its worker again has failed.
+    A job that raises is noted and the others go on. If a worker dies, the jobs that were running are tried
+    once more, one at a time, and the one that breaks its worker again has failed.
     SIGINT and SIGTERM stop the workers at once; what is finished is kept. (Another executor's running jobs
     can't be stopped, only let go.)
 

@@ -21,7 +21,7 @@ from whydeep.errors import SettingError
 
 
 class Setting(Protocol):
-    """What an experiment varies: a frozen dataclass with a name and a price."""
+    """What an experiment varies: a frozen dataclass with a unique name and a predicted cost."""
 
     @property
     def name(self) -> str:
@@ -33,7 +33,7 @@ class Setting(Protocol):
 
 
 def no_progress(fraction: float) -> None:
-    """Report to nobody."""
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def digest(experiment: str, setting: Any, **facts: Any) -> str:
     Hashed are the experiment, the fields of the frozen dataclass ``setting``, and ``facts`` such as the
     data set's fingerprint, the kind of device and the root seed. Left out are a field ``cost`` (a guess),
     fields with ``compare=False``, fields that equal their default, and facts that are None: so a field or
-    fact added later keeps old results valid. The price: to change a *default* is to change what old digests
-    mean; give the field a new name, or add a fact, whenever that happens.
+    fact added later keeps old results valid. Changing a *default* therefore changes what old digests mean;
+    give the field a new name, or add a fact, whenever that happens.
 
     Raises:
         SettingError: A value has no canonical form.
@@ -119,8 +119,8 @@ def digest(experiment: str, setting: Any, **facts: Any) -> str:
     >>> digest("toy", Depth(2)) == digest("toy", Depth(2, rate=0.1)) != digest("toy", Depth(3))
     True
     """
-    known = {key: value for key, value in facts.items() if value is not None}
-    text = json.dumps(_canonical([experiment, setting, known]), sort_keys=True)
+    given = {key: value for key, value in facts.items() if value is not None}
+    text = json.dumps(_canonical([experiment, setting, given]), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -1,4 +1,4 @@
-"""The processes that train: one thread each, deaf to Ctrl-C and termination, and never left behind."""
+"""The processes that train: one thread each; they ignore SIGINT and SIGTERM, and end with their parent."""
 
 import multiprocessing
 import os

@@ -58,9 +58,9 @@ def replaced(experiment: str, written: xr.Dataset, study: "Study") -> str:
     changes = json.loads(attributes["changes"])
     scale, root_seed, dataset = attributes["scale"], int(attributes["root_seed"]), attributes["dataset"]
     images = study.images.name if study.images and study.registry[experiment].uses_images else ""
-    of_this_run = study.request.scale, study.request.root_seed, images, study.changes(experiment)
+    current = study.request.scale, study.request.root_seed, images, study.changes(experiment)
     number = written.sizes.get("seed", 0)
-    if (scale, root_seed, dataset, changes) == of_this_run and number <= study.request.seeds:
+    if (scale, root_seed, dataset, changes) == current and number <= study.request.seeds:
         return ""
     place = f", on {dataset}" if dataset else ""
     changed = f", with {', '.join(f'{name}={value}' for name, value in changes.items())}" if changes else ""

@@ -43,7 +43,7 @@ def read_results(folder: RunFolder, name: str, experiment: Experiment | None = N
         for variable in results.data_vars:
             results[variable].attrs = experiment.variable(str(variable)).attributes | results[variable].attrs
         settings = json.loads(results.attrs["settings"])
-        results.attrs["settings"] = json.dumps([_default_fields(experiment, results) | one for one in settings])
+        results.attrs["settings"] = json.dumps([_default_fields(experiment, results) | setting for setting in settings])
     return results
 
 
