@@ -1,5 +1,6 @@
 """What is claimed, and the statistic that tests it."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -104,6 +105,10 @@ class Claim:
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not isinstance(self.statement, str):
             raise SettingError(f"a claim needs an id and a statement in words, not {self.id!r}, {self.statement!r}")
+        if not re.fullmatch(r"[\w.-]{1,60}", self.id, re.ASCII):
+            raise SettingError(
+                f"a claim is called {self.id[:80]!r}: an id has up to 60 letters, digits, dots, dashes, underscores"
+            )
         if not isinstance(self.source, str) or not isinstance(self.reading, str):
             raise SettingError(
                 f"source and reading of claim {self.id} are texts, not {self.source!r}, {self.reading!r}"

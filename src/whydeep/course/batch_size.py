@@ -11,7 +11,7 @@ import xarray as xr
 from whydeep.claims import Claim, Need, Test, rank_correlation
 from whydeep.course import image_training as images
 from whydeep.course.optimization import training_design
-from whydeep.course.text import reported
+from whydeep.course.text import count_column, reported
 from whydeep.instruments import input_sensitivity, sharpness
 from whydeep.landscape import Landscape
 from whydeep.population import CrossEntropy
@@ -166,10 +166,6 @@ def _sharpness_column(space: str, epsilon: float) -> Column:
     return Column(f"{space}, epsilon = {epsilon:g}", "sharpness", at={"epsilon": epsilon, "space": space})
 
 
-def _converged(row: xr.Dataset) -> str:
-    return f"{int(row.sharpness_converged.sum())} of {int(row.sharpness_converged.count())}"
-
-
 EXPERIMENT = images.image_experiment(
     "batch-size",
     "Do networks trained in small batches generalise better, and are they less sensitive and less sharp?",
@@ -197,7 +193,7 @@ EXPERIMENT = images.image_experiment(
         Rows(
             "Sharpness in percent",
             "batch_size",
-            (*starmap(_sharpness_column, product(SPACES, EPSILONS)), Column("converged", _converged, count=True)),
+            (*starmap(_sharpness_column, product(SPACES, EPSILONS)), count_column("converged", "sharpness_converged")),
             note="converged: ascents that no step would have led further",
         ),
     ),

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from whydeep.claims import mean_interval
 from whydeep.course.function_training import END, INTERVAL, MIDDLE, SETTLED, WINDOW, equation
 from whydeep.course.styles import NETWORK_COLOURS, NETWORK_LINES
+from whydeep.course.text import count_column
 from whydeep.data import target_function
 from whydeep.report.charts import PARAMETERS, Column, Curve, Guide, Lines, Panel, Rows
 from whydeep.report.curves import Pixels
@@ -118,7 +119,7 @@ TABLES = (
         (
             PARAMETERS,
             Column("iterations", _iterations, count=True),
-            Column("converged", lambda row: f"{int(row.converged.sum())} of {int(row.iterations.count())}", count=True),
+            count_column("converged", "converged"),
             Column("settled at", _settled_at),
             Column("final MSE", "final_loss"),
             Column("unseen MSE", "unseen_loss"),

@@ -26,8 +26,8 @@ BUDGET = 1000
 DESIGN = training_design(
     function=Each("arcsinh", "cos"),
     network=Field(Each(*HIDDEN_LAYERS), choices=tuple(HIDDEN_LAYERS)),
-    **HIDDEN_LAYERS,
-    budget=BUDGET,
+    **{network: Field(layers, most=100) for network, layers in HIDDEN_LAYERS.items()},
+    budget=Field(BUDGET, most=1e8),
     least_iterations=Scaled(200, 1000, 1000),
     most_iterations=Scaled(200, 4000, 20_000),
     points=Field(2000, least=2),

@@ -78,7 +78,7 @@ def _last_epochs(results: xr.Dataset) -> xr.Dataset:
     number = last.sizes["epoch"]
     logs = xr.apply_ufunc(np.log, last.train_loss.where(number > 2))
     epochs = logs.epoch - logs.epoch.mean()
-    slope = (logs * epochs).sum("epoch", skipna=False) / (epochs**2).sum()
+    slope = images.slope(logs)
     residuals = logs - logs.mean("epoch", skipna=False) - slope * epochs
     return xr.Dataset(
         {

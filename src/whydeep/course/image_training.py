@@ -250,6 +250,13 @@ def both_splits(results: xr.Dataset, quantity: str) -> xr.DataArray:
     return xr.concat([results[f"train_{quantity}"], results[f"test_{quantity}"]], dim=labels)
 
 
+def slope(values: xr.DataArray) -> xr.DataArray:
+    """Slope of the straight line through values of successive epochs, by least squares; not-a-number for one epoch."""
+    epochs = values.epoch - values.epoch.mean()
+    squares = (epochs**2).sum()
+    return (values * epochs).sum("epoch", skipna=False) / squares.where(squares > 0)
+
+
 def trained_for(
     epochs: int, *, hidden: tuple[int, ...] | None = None, batch_size: int | None = None, **where: Any
 ) -> tuple[Need, ...]:

@@ -118,9 +118,7 @@ def _slope(results: xr.Dataset) -> xr.DataArray:
     """Change of the small network's training loss in a hundred epochs, over the second half."""
     loss = _select(results).train_loss
     half = loss.isel(epoch=slice(loss.sizes["epoch"] // 2, None))
-    epochs = half.epoch - half.epoch.mean()
-    squares = (epochs**2).sum()
-    return 100 * (half * epochs).sum("epoch", skipna=False) / squares.where(squares > 0)
+    return 100 * images.slope(half)
 
 
 def _rise(results: xr.Dataset) -> xr.DataArray:

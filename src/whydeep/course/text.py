@@ -7,6 +7,7 @@ import xarray as xr
 
 from whydeep.claims import Claim, Need, Selection, Test
 from whydeep.course import glossary
+from whydeep.report.charts import Column
 from whydeep.study import Experiment
 
 REPORT = "S. Khamkar (2023), the course report"
@@ -25,6 +26,11 @@ def derived(
     """Return a measure: a `Selection` (at, minus) of a statistic that a function derives from the results."""
     selection = Selection(variable, **labels)
     return lambda results: selection(statistics(results))
+
+
+def count_column(header: str, variable: str) -> Column:
+    """A column of a table for a variable that is 1 or 0: how many of all values are 1, such as "4 of 5"."""
+    return Column(header, lambda row: f"{int(row[variable].sum())} of {int(row[variable].count())}", count=True)
 
 
 METHODS = (

@@ -49,12 +49,24 @@ class Field:
         choices: the values that are accepted; without it all of the default's type.
         least, most: the smallest and the largest number that are accepted. Without `least`, whole numbers are 1 or more
             and others 0 or more, or as small as the default is.
+
+    Raises:
+        SettingError: a default of another type.
     """
 
     default: Any
     choices: tuple[str, ...] = ()
     least: float | None = None
     most: float = inf
+
+    def __post_init__(self) -> None:
+        for value in (value for scale in SCALES for value in _each(self.at(scale))):
+            whole = isinstance(value, tuple) and all(isinstance(part, int) for part in value)
+            if not isinstance(value, bool | int | float | str) and not whole:
+                raise SettingError(
+                    f"{value!r:.80} is no value of a field: use a number, a text, a tuple of whole numbers such as "
+                    "widths, or Each(...) of several"
+                )
 
     def at(self, scale: Scale) -> Any:
         """Return the default at a scale."""
