@@ -16,6 +16,7 @@ trajectory_charts      figures and table of E3
 critical_point_charts  statistics, figure and tables of E5
 optimization           the optimisers of both
 glossary               what terms mean
+styles                 colours and lines of the three networks and the two splits
 text                   who made the claims, methods, references
 """
 
