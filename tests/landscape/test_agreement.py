@@ -301,3 +301,20 @@ def test_the_stacked_engine_takes_losses_that_are_written_out():
     message = 'the stacked engine takes .* mean squared error, not this l1_loss: give engine="vmap"'
     with pytest.raises(SettingError, match=message):
         Training(population, samples_for("l1_loss"), objective=functional.l1_loss, optimizer=SGD(0.1), engine="stacked")
+
+
+@pytest.mark.parametrize("place", range(10))
+def test_padding_is_refused_whichever_batch_it_begins_in(place):
+    """Tokens that the loss ignores weigh nothing: a mean over samples would give their sample too much weight."""
+    torch.manual_seed(0)
+    inputs = torch.randint(1, 11, (10, 16, 8))
+    targets = inputs.clone()
+    targets[place, 3, 2:] = 0
+    model = nn.Sequential(nn.Embedding(11, 6), nn.Linear(6, 11))
+
+    def loss(outputs, targets):
+        return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=0)
+
+    with pytest.raises(SettingError, match="is not the mean of the losses of its parts"):
+        Landscape(model, list(zip(inputs, targets, strict=True)), loss)
+    assert Landscape(model, list(zip(inputs, inputs, strict=True)), loss).losses().isfinite()

@@ -11,12 +11,12 @@ from whydeep import notebook
 from whydeep.errors import SettingError
 from whydeep.landscape.closed_form import ClosedForm
 from whydeep.landscape.engines import Engine, EngineName, make_engine
-from whydeep.landscape.reading import Batch, check_mean, mixed, read
+from whydeep.landscape.reading import Batch, check_mean, check_parts, mixed, read
 from whydeep.networks.functional import copied
 from whydeep.networks.rounding import rounded
 from whydeep.population import Population
 from whydeep.population.layout import Layout
-from whydeep.population.objectives import Loss
+from whydeep.population.objectives import Loss, LossFunction
 from whydeep.population.samples import INDICES, Data, Samples
 
 SAMPLES_AT_ONCE = 1000
@@ -96,6 +96,9 @@ class Landscape:
             _, vectors, buffers = self._prepare(None)
             losses = partial(self._engine.losses, vectors, buffers)
             check_mean(losses, self._cast(mixed(self._batches)), self._template)
+            if isinstance(self.objective, LossFunction) and len(self._batches) > 1:
+                for batch in self.batches():  # what breaks the mean, such as padding, may lie in a single one
+                    check_parts(losses, batch)
 
     def _make_engine(self) -> Engine:
         return make_engine(

@@ -74,27 +74,40 @@ def check_mean(losses: Callable[[Tensor, Tensor], Tensor], batch: Batch, module:
         batch: what is tried.
         module: is named in the message.
     """
+    whole = losses(batch.inputs, batch.targets)
+
+    def repeats(times: int) -> bool:
+        again = (losses(batch.inputs, batch.targets) for _ in range(times))
+        return all(torch.allclose(whole, each, rtol=1e-4, atol=0, equal_nan=True) for each in again)
+
+    # A few random masks often give the same loss twice: look harder before blaming the loss for what noise does.
+    if not repeats(1 if _adds_up(losses, batch) else 20):
+        raise SettingError(
+            f"{type(module).__name__} gives different losses for the same inputs, in evaluation mode too: "
+            "take the randomness out, or a derivative would be that of another draw"
+        )
+    check_parts(losses, batch)
+
+
+def check_parts(losses: Callable[[Tensor, Tensor], Tensor], batch: Batch) -> None:
+    """Raise `SettingError` unless the losses of a batch are the means of those of its parts."""
+    if not _adds_up(losses, batch):
+        raise SettingError(
+            "the loss of a batch is not the mean of the losses of its parts, so that batches cannot be joined: "
+            "give a loss that is a mean over samples, and a network whose outputs do not depend on other samples"
+        )
+
+
+def _adds_up(losses: Callable[[Tensor, Tensor], Tensor], batch: Batch) -> bool:
+    """Whether the losses are the means of those of two parts, cut at two places: by chance one may fit."""
     samples = batch.targets.shape[1]
 
     def loss(start: int, stop: int) -> Tensor:
         return losses(batch.inputs[:, start:stop], batch.targets[:, start:stop]) * ((stop - start) / samples)
 
     whole = loss(0, samples)
-
-    def repeats(times: int) -> bool:
-        again = (loss(0, samples) for _ in range(times))
-        return all(torch.allclose(whole, each, rtol=1e-4, atol=0, equal_nan=True) for each in again)
-
-    cut = samples // 3
-    adds_up = not cut or torch.allclose(whole, loss(0, cut) + loss(cut, samples), rtol=1e-4, atol=1e-12, equal_nan=True)
-    # A few random masks often give the same loss twice: look harder before blaming the loss for what noise does.
-    if not repeats(1 if adds_up else 20):
-        raise SettingError(
-            f"{type(module).__name__} gives different losses for the same inputs, in evaluation mode too: "
-            "take the randomness out, or a derivative would be that of another draw"
-        )
-    if not adds_up:
-        raise SettingError(
-            "the loss of a batch is not the mean of the losses of its parts, so that batches cannot be joined: "
-            "give a loss that is a mean over samples, and a network whose outputs do not depend on other samples"
-        )
+    rtol, atol = (1e-9, 1e-12) if whole.dtype == torch.float64 else (1e-4, 1e-7)  # of sums, and of small losses
+    return all(
+        torch.allclose(whole, loss(0, cut) + loss(cut, samples), rtol=rtol, atol=atol, equal_nan=True)
+        for cut in {samples // 3, samples // 2} - {0}
+    )
