@@ -148,10 +148,12 @@ def _say_what_is_stored(folder: "RunFolder", registry: "Registry") -> None:
     """Say which experiments are shown from what the folder keeps, as no command runs code that a folder names; and
     which results are of another version of a file that is given."""
     from whydeep.study.provenance import is_of_another_version
+    from whydeep.study.registry import outside_file
     from whydeep.study.results import read_results
 
-    for name in folder.experiments():
-        if name in registry and is_of_another_version(read_results(folder, name, registry[name]), registry[name]):
+    outside = [name for name in folder.experiments() if name in registry and outside_file(registry[name])]
+    for name in outside:
+        if is_of_another_version(read_results(folder, name, registry[name]), registry[name]):
             print(
                 f"whydeep: the results of {name} were measured by another version of its file: run it to measure anew",
                 file=sys.stderr,

@@ -28,6 +28,10 @@ class ConvergenceError(WhydeepError):
     """A computation stopped before it was as accurate as asked for; what it had is not to be trusted."""
 
 
+LONGEST_MESSAGE = 300
+"""Of an error that other code raised, in characters."""
+
+
 def one_line(error: BaseException, path: Path | None = None) -> str:
     """Write an error's type and message in one line, with the line of a user's file where it was raised.
 
@@ -42,9 +46,6 @@ def one_line(error: BaseException, path: Path | None = None) -> str:
     text = " ".join(str(error).split())[:LONGEST_MESSAGE]
     return f"{type(error).__name__}{f': {text}' if text else ''}{line}"
 
-
-LONGEST_MESSAGE = 300
-"""Of an error that other code raised, in characters."""
 
 MOST_NAMES = 20
 """A message that lists more would be no line any more."""

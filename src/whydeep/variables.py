@@ -1,10 +1,11 @@
-"""What a measured quantity is: its meaning, its unit, and the values that it can have."""
+"""What results say of themselves: what a measured quantity is, and of which settings it is."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -61,8 +62,18 @@ class Variable:
         """
         attributes = values.attrs
         return cls(
-            meaning=str(attributes.get("long_name", str(values.name or "").replace("_", " "))),
+            meaning=str(attributes.get("long_name", words(str(values.name or "")))),
             unit=str(attributes.get("units", "")),
             log=attributes.get("scale") == "log",
             limits=(float(attributes.get("valid_min", -inf)), float(attributes.get("valid_max", inf))),
         )
+
+
+def words(name: str) -> str:
+    """Write the name of a field, a variable or a dimension in words."""
+    return name.replace("_", " ")
+
+
+def read_settings(results: xr.Dataset) -> list[dict[str, Any]]:
+    """Return the fields of the settings that results are of; none where the results do not say."""
+    return json.loads(results.attrs.get("settings", "[]"))

@@ -49,6 +49,12 @@ def run(workplace, whydeep, in_this_process):
     return run
 
 
+def assert_refused(run, code, says):
+    status, said = run(code)
+    assert status == 2
+    assert says in said
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -61,9 +67,7 @@ def run(workplace, whydeep, in_this_process):
     ],
 )
 def test_parts_of_another_kind(run, options, says):
-    status, said = run(f"EXPERIMENT = walk({options})")
-    assert status == 2
-    assert says in said
+    assert_refused(run, f"EXPERIMENT = walk({options})", says)
 
 
 ODD_SETTINGS = """
@@ -91,9 +95,7 @@ EXPERIMENT = walk(functions=(odd, measure), design=Design())
     ],
 )
 def test_settings_that_cannot_be_put_together(run, field, made, says):
-    status, said = run(ODD_SETTINGS.format(field=field, made=made))
-    assert status == 2
-    assert says in said
+    assert_refused(run, ODD_SETTINGS.format(field=field, made=made), says)
 
 
 @pytest.mark.parametrize(

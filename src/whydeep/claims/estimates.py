@@ -10,9 +10,8 @@ import xarray as xr
 
 from whydeep.claims.claim import Claim, Test
 from whydeep.claims.intervals import LEVEL, Interval, mean_interval
-from whydeep.claims.needs import words
 from whydeep.errors import SettingError, WhydeepError, one_line
-from whydeep.variables import UNLIMITED, Limits
+from whydeep.variables import UNLIMITED, Limits, words
 
 
 @dataclass(frozen=True)
@@ -87,12 +86,12 @@ def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Es
 def _check_limits(test: Test, part: str, values: np.ndarray, limits: Limits) -> None:
     """Raise `SettingError` if a statistic lies outside its limits by more than rounding."""
     finite = values[np.isfinite(values)]
-    for value in finite[(finite < limits[0]) | (finite > limits[1])]:
-        if not np.isclose(value, np.clip(value, *limits), rtol=1e-5, atol=1e-9):
-            raise SettingError(
-                f"{test.statistic}{f'; {part}' if part else ''} is {value:g}, and its limits are {limits[0]:g} and "
-                f"{limits[1]:g}: mend the limits of the variable or of the test"
-            )
+    outside = finite[~np.isclose(finite, np.clip(finite, *limits), rtol=1e-5, atol=1e-9)]
+    if len(outside):
+        raise SettingError(
+            f"{test.statistic}{f'; {part}' if part else ''} is {outside[0]:g}, and its limits are {limits[0]:g} and "
+            f"{limits[1]:g}: mend the limits of the variable or of the test"
+        )
 
 
 def _measure(test: Test, results: xr.Dataset) -> xr.DataArray:

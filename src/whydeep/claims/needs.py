@@ -1,6 +1,5 @@
 """What must have been run for a claim to be judged."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
@@ -11,6 +10,7 @@ import xarray as xr
 
 from whydeep.claims.selection import label_text, same_label, select
 from whydeep.errors import SettingError
+from whydeep.variables import read_settings, words
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Need:
             return f"no {words(self.name)} {lacking}" if lacking else ""
         values = self._values(results)
         where = f" ({label_text(self.where)})" if self.where else ""
-        if not values and self.where and not any(map(self._concerns, _settings(results))):
+        if not values and self.where and not any(map(self._concerns, read_settings(results))):
             return f"no setting with {label_text(self.where)}"
         if not values:
             return f"{words(self.name)} is not known{where}"
@@ -103,7 +103,7 @@ class Need:
 
     def _values(self, results: xr.Dataset) -> list[Any]:
         """Return its values in the settings that it is about, or else in the results; none where it is not known."""
-        settings = _settings(results)
+        settings = read_settings(results)
         if any(self.name in setting for setting in settings):
             chosen = [setting for setting in settings if self._concerns(setting)]
             return _distinct(setting[self.name] for setting in chosen) if all(self.name in s for s in chosen) else []
@@ -134,15 +134,6 @@ class Need:
                 return f"{value} of {_text(self.least)} {words(self.name)}"
             return f"{words(self.name)} {value} instead of {self._rule()}"
         return f"{words(self.name)} {', '.join(map(_text, broken[:3]))} instead of {self._rule()}"
-
-
-def _settings(results: xr.Dataset) -> list[dict[str, Any]]:
-    return json.loads(results.attrs.get("settings", "[]"))
-
-
-def words(name: str) -> str:
-    """Write the name of a field or a dimension in words."""
-    return name.replace("_", " ")
 
 
 def _is_number(value: Any) -> bool:

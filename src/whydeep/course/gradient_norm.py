@@ -15,7 +15,7 @@ from whydeep.population import Recorder, Samples, gradient_norm, gradient_norm_b
 from whydeep.report.charts import Column, Curve, Lines, Panel, Rows
 from whydeep.report.style import BLUE, VERMILION
 from whydeep.study import Field, Run, Scaled, dimension
-from whydeep.variables import CORRELATION, Variable
+from whydeep.variables import CORRELATION, Variable, words
 
 DESIGN = training_design(
     function="cos",
@@ -85,7 +85,7 @@ CLAIMS = (
 
 
 def _every_iteration(number: int, variable: str, y_label: str, colour: str, look: str) -> Lines:
-    title = variable.replace("_", " ").capitalize()
+    title = words(variable).capitalize()
     return Lines(
         f"figure-{number:02}",
         f"Figure {number}. {title} while a network learns {{function}}",

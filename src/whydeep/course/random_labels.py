@@ -1,6 +1,5 @@
 """E6. Generalization: what a network learns from labels that mean nothing."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from whydeep.population import Samples
 from whydeep.report.charts import PARAMETERS, Column, Curve, Guide, Lines, Panel, Rows
 from whydeep.report.style import BLUE, ORANGE, VERMILION
 from whydeep.study import Each, Field, Plan, Run, Scaled, dimension
-from whydeep.variables import SHARE, Variable
+from whydeep.variables import SHARE, Variable, read_settings
 
 SMALL, REDRAWN, WIDE = "small network", "labels redrawn", "wide network"
 PREFIXES = {SMALL: "", REDRAWN: "redrawn_", WIDE: "wide_"}  # of fields that a training has for itself
@@ -98,7 +97,7 @@ VARIABLES = images.VARIABLES | {
 
 def _select(results: xr.Dataset, training: str = SMALL) -> xr.Dataset:
     """One training with the epochs that it has; others may have more."""
-    settings = json.loads(results.attrs["settings"])
+    settings = read_settings(results)
     epochs = next(setting["epochs"] for setting in settings if setting["training"] == training)
     return results.sel(training=training, epoch=slice(None, epochs), drop=True)
 

@@ -80,18 +80,23 @@ def check_mean(losses: Callable[[Tensor, Tensor], Tensor], batch: Batch, module:
         again = (losses(batch.inputs, batch.targets) for _ in range(times))
         return all(torch.allclose(whole, each, rtol=1e-4, atol=0, equal_nan=True) for each in again)
 
+    adds_up = _adds_up(losses, batch)
     # A few random masks often give the same loss twice: look harder before blaming the loss for what noise does.
-    if not repeats(1 if _adds_up(losses, batch) else 20):
+    if not repeats(1 if adds_up else 20):
         raise SettingError(
             f"{type(module).__name__} gives different losses for the same inputs, in evaluation mode too: "
             "take the randomness out, or a derivative would be that of another draw"
         )
-    check_parts(losses, batch)
+    _refuse_other_than_means(adds_up)
 
 
 def check_parts(losses: Callable[[Tensor, Tensor], Tensor], batch: Batch) -> None:
     """Raise `SettingError` unless the losses of a batch are the means of those of its parts."""
-    if not _adds_up(losses, batch):
+    _refuse_other_than_means(_adds_up(losses, batch))
+
+
+def _refuse_other_than_means(adds_up: bool) -> None:
+    if not adds_up:
         raise SettingError(
             "the loss of a batch is not the mean of the losses of its parts, so that batches cannot be joined: "
             "give a loss that is a mean over samples, and a network whose outputs do not depend on other samples"

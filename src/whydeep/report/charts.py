@@ -32,7 +32,7 @@ from whydeep.report.style import (
     percent_scale,
 )
 from whydeep.report.texts import count_text, fill_in, setting_fields, write_number
-from whydeep.variables import SHARE, Variable
+from whydeep.variables import SHARE, Variable, words
 
 Measure = Callable[[xr.Dataset], Any]
 FEW = 12
@@ -158,7 +158,7 @@ class Lines:
             for axes in axes_of_row[1:] if self.share_y else ():
                 axes.set_ylabel("")
         for axes in grid[-1]:
-            axes.set_xlabel(self.x_label or self.x.replace("_", " "))
+            axes.set_xlabel(self.x_label or words(self.x))
         handles, _ = grid[self.legend].get_legend_handles_labels()
         if len(handles) > 1:
             grid[self.legend].legend()
@@ -390,9 +390,7 @@ class Rows:
         """Return the table of some results."""
         names = (self.by,) if isinstance(self.by, str) else self.by
         chosen = self.select(results) if self.select else results
-        columns = [
-            Column(column.replace("_", " "), column) if isinstance(column, str) else column for column in self.columns
-        ]
+        columns = [Column(words(column), column) if isinstance(column, str) else column for column in self.columns]
         if names == ("seed",):
             parts = [(str(seed), chosen.sel(seed=[seed])) for seed in chosen.seed.values.tolist()] + [("mean", chosen)]
         else:
@@ -402,7 +400,7 @@ class Rows:
                 for labels in every
             ]
         rows = tuple((name, *(column.cell(part) for column in columns)) for name, part in parts)
-        header = (", ".join(name.replace("_", " ") for name in names), *(column.header for column in columns))
+        header = (", ".join(map(words, names)), *(column.header for column in columns))
         return Table(self._caption(chosen, columns, results), header, rows)
 
     def _caption(self, chosen: xr.Dataset, columns: Sequence[Column], results: xr.Dataset) -> str:

@@ -1,12 +1,12 @@
 """How numbers and settings are written in figures and tables."""
 
-import json
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from whydeep.errors import SettingError, near_names
+from whydeep.variables import read_settings
 
 
 def facts(results: xr.Dataset) -> dict[str, str]:
@@ -14,7 +14,7 @@ def facts(results: xr.Dataset) -> dict[str, str]:
 
     The number of labels of a dimension is `number_of_DIMENSION`.
     """
-    settings = _settings(results)
+    settings = read_settings(results)
     shared = {
         name: write_number(value)
         for name, value in (settings[0].items() if settings else ())
@@ -26,11 +26,7 @@ def facts(results: xr.Dataset) -> dict[str, str]:
 
 def setting_fields(results: xr.Dataset) -> set[str]:
     """Return the names of the fields of the settings."""
-    return {name for setting in _settings(results) for name in setting}
-
-
-def _settings(results: xr.Dataset) -> list[dict[str, Any]]:
-    return json.loads(results.attrs.get("settings", "[]"))
+    return {name for setting in read_settings(results) for name in setting}
 
 
 def fill_in(text: str, results: xr.Dataset) -> str:

@@ -1,6 +1,5 @@
 """Figures and tables of an experiment, made from its results by functions that may be a user's."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from whydeep.runs import RunFolder
 from whydeep.study.experiment import Experiment
 from whydeep.study.registry import outside_file
 from whydeep.study.results import read_results
+from whydeep.variables import read_settings
 
 
 def draw_figures(folder: RunFolder, experiments: Iterable[Experiment], *, again: bool = True) -> RunError | None:
@@ -107,7 +107,7 @@ def make_tables(experiment: Experiment, results: xr.Dataset) -> list[Table]:
         RunError: a function of a user's file fails, or one returns something else.
     """
     if experiment.tables is None:
-        settings = json.loads(results.attrs["settings"])
+        settings = read_settings(results)
         return [rows_of_everything(results, [str(name) for name in results.dims if name in settings[0]])]
     return _made(experiment, experiment.tables, results, Table)
 

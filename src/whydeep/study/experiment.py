@@ -20,7 +20,7 @@ from whydeep.report.elements import Figure, Table
 from whydeep.runs.unit import no_progress
 from whydeep.study.design import Design, Plan
 from whydeep.study.files import defining_file, portable
-from whydeep.variables import Variable
+from whydeep.variables import Variable, words
 
 FigureMaker = Callable[[xr.Dataset], Figure | Sequence[Figure]]
 TableMaker = Callable[[xr.Dataset], Table | Sequence[Table]]
@@ -199,17 +199,17 @@ class Experiment:
             raise SettingError(f"{self.name}: design must be a Design, not {type(self.design).__name__}")
         kinds = {"claims": Claim, "figures": Callable, "tables": Callable, "methods": tuple, "references": str}
         for attribute, kind in kinds.items():
-            self._check(attribute, tuple | list, "a tuple", kind, lambda given: given)
+            if getattr(self, attribute) is not None or attribute != "tables":
+                self._check(attribute, tuple | list, "a tuple", kind)
         for attribute, kind in {"variables": Variable, "definitions": str}.items():
-            self._check(attribute, Mapping, "a dictionary", kind, lambda given: given.values())
+            self._check(attribute, Mapping, "a dictionary", kind)
 
-    def _check(self, attribute: str, whole: Any, written: str, kind: Any, parts: Callable) -> None:
+    def _check(self, attribute: str, whole: Any, written: str, kind: Any) -> None:
         given = getattr(self, attribute)
-        if given is None and attribute == "tables":
-            return
         if not isinstance(given, whole):
             raise SettingError(f"{self.name}: {attribute} must be {written}, and is {type(given).__name__}")
-        wrong = [part for part in parts(given) if not isinstance(part, kind)]
+        parts = given.values() if isinstance(given, Mapping) else given
+        wrong = [part for part in parts if not isinstance(part, kind)]
         if wrong:
             raise SettingError(f"{self.name}: {attribute} must hold {kind.__name__}, not {wrong[0]!r:.80}")
 
@@ -226,7 +226,7 @@ class Experiment:
 
     def variable(self, name: str) -> Variable:
         """Return what a variable is; of one that is not described, its name in words."""
-        return self.variables.get(name) or Variable(name.replace("_", " "))
+        return self.variables.get(name) or Variable(words(name))
 
     def make_settings(self, plan: Plan) -> tuple[Setting, ...]:
         """Make the settings, each once.
@@ -241,7 +241,7 @@ class Experiment:
             raise SettingError(f"{self.name}: fields of settings must be numbers, texts or tuples ({error})") from None
         if not settings:
             raise SettingError(f"{self.name} has no settings at {plan.scale} scale")
-        if len({(tuple(setting.coordinates), tuple(vars(setting))) for setting in settings}) > 1:
+        if len({(*setting.coordinates, *(entry.name for entry in fields(setting))) for setting in settings}) > 1:
             raise SettingError(f"{self.name}: all settings must have the same fields and dimensions: use one class")
         names = [setting.name for setting in settings]
         twice = next((name for name in names if names.count(name) > 1), None)

@@ -4,7 +4,6 @@ Everything here is made from results/*.nc, sections/*.json and manifest.json alo
 What the report says of an experiment is kept in sections/: where the experiment's file is not given, that is shown.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,6 +26,7 @@ from whydeep.study.drawing import figure_owners, make_figures, make_tables, remo
 from whydeep.study.experiment import Experiment
 from whydeep.study.registry import Registry
 from whydeep.study.results import read_results
+from whydeep.variables import read_settings, words
 
 
 def write_report(folder: RunFolder, registry: Registry, judgements: Sequence[Judgement]) -> RunError | None:
@@ -91,9 +91,7 @@ def _section(
     owners: dict[str, str],
 ) -> tuple[page.Section, RunError | None]:
     """Make the section of an experiment and keep it; return it, and the last error of its figures and tables."""
-    sentence, settings = settings_table(
-        experiment.label or experiment.heading, json.loads(results.attrs["settings"]), results
-    )
+    sentence, settings = settings_table(experiment.label or experiment.heading, read_settings(results), results)
     figures, tables, errors = _figures_and_tables(experiment, results, owners)
     problems = [f"{error}." for error in errors]
     drawings = tuple(
@@ -241,8 +239,8 @@ def settings_table(title: str, settings: Sequence[Mapping[str, Any]], results: x
     differing = [name for name in columns if any(setting[name] != settings[0][name] for setting in settings)]
     if networks and "widths" not in differing:
         differing.append("widths")  # the networks are always shown, with their parameters
-    shared = [f"{_words(name)} {write_number(settings[0][name])}" for name in columns if name not in differing]
-    header = [_words(name) for name in differing]
+    shared = [f"{words(name)} {write_number(settings[0][name])}" for name in columns if name not in differing]
+    header = [words(name) for name in differing]
     rows = [[write_number(setting[name]) for name in differing] for setting in settings]
     if networks:
         header.append("parameters")
@@ -257,7 +255,3 @@ def settings_table(title: str, settings: Sequence[Mapping[str, Any]], results: x
 
 def _is_number(text: str) -> bool:
     return text.replace(",", "").replace(".", "", 1).isdecimal()
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

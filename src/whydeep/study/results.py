@@ -12,6 +12,7 @@ from whydeep.errors import RunError, WhydeepError
 from whydeep.runs import RunFolder
 from whydeep.study.design import Images, Plan, Scale
 from whydeep.study.experiment import Experiment
+from whydeep.variables import read_settings
 
 Coordinates = Mapping[str, str | float]
 
@@ -42,7 +43,7 @@ def read_results(folder: RunFolder, name: str, experiment: Experiment | None = N
     if experiment is not None:
         for variable in results.data_vars:
             results[variable].attrs = experiment.variable(str(variable)).attributes | results[variable].attrs
-        settings = json.loads(results.attrs["settings"])
+        settings = read_settings(results)
         results.attrs["settings"] = json.dumps([_default_fields(experiment, results) | setting for setting in settings])
     return results
 

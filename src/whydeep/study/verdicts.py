@@ -82,13 +82,14 @@ def judge_folder(folder: RunFolder, registry: Registry, user: UserClaimsFile) ->
     """
     measured = folder.experiments()
     results = {name: read_results(folder, name, registry.get(name)) for name in measured}
+    out = _folder_asked_for(folder)
     cases = [
-        _case(folder, experiment, claim, results.get(name))
+        _case(experiment, claim, results.get(name), out)
         for name, experiment in registry.items()
         for claim in experiment.claims
     ]
     cases += [
-        Case(name, claim, results.get(name), _decided_by(folder, registry.get(name), claim, results.get(name)))
+        Case(name, claim, results.get(name), _decided_by(registry.get(name), claim, results.get(name), out))
         for name, claim in user.claims
     ]
     cases += [
@@ -138,21 +139,21 @@ def _way_out(*experiments: str) -> str:
     return f"give the Python file of {names} after the folder, or delete claims.json to leave its claims out"
 
 
-def _case(folder: RunFolder, experiment: Experiment, claim: Claim, results: xr.Dataset | None) -> Case:
+def _case(experiment: Experiment, claim: Claim, results: xr.Dataset | None, out: Path) -> Case:
     """Return the case of an experiment's claim; if it cannot be computed, that is its reason not to be judged."""
     if results is None:
         return Case(experiment.name, claim, results)
-    case = Case(experiment.name, claim, results, _decided_by(folder, experiment, claim, results))
+    case = Case(experiment.name, claim, results, _decided_by(experiment, claim, results, out))
     try:
         return replace(case, stored=case.evidence())
     except SettingError as error:
         return replace(case, stored=Evidence(problem=str(error), needs=tuple(map(str, claim.needs))))
 
 
-def _decided_by(folder: RunFolder, experiment: Experiment | None, claim: Claim, results: xr.Dataset | None) -> str:
+def _decided_by(experiment: Experiment | None, claim: Claim, results: xr.Dataset | None, out: Path) -> str:
     if experiment is None or results is None or not claim.unmet(results):
         return ""
-    return deciding_command(experiment, claim, results, _folder_asked_for(folder))
+    return deciding_command(experiment, claim, results, out)
 
 
 def _folder_asked_for(folder: RunFolder) -> Path:
