@@ -107,14 +107,16 @@ class Claims:
 
         folder, registry = _open_run(self.folder, self.experiments)
         user = read_user_claims(folder, registry, self.claims)
-        replaced = folder.user_claims.is_file() and folder.user_claims.read_bytes() != user.toml
+        replaced = folder.user_claims.is_file() and (
+            not folder.is_whole(folder.user_claims) or folder.read(folder.user_claims) != user.toml
+        )
         judgements = judge_folder(folder, registry, user)
         if user.toml is not None:
             place = " in place of others" if replaced else ""
             kept = f"claims kept in {folder.user_claims}{place}; delete it to leave them out again"
             print(f"whydeep: {kept}", file=sys.stderr)
         _say_what_is_stored(folder, registry)
-        written = folder.claims.read_text(encoding="utf-8").rstrip()
+        written = folder.read(folder.claims).decode("utf-8").rstrip()
         print(written if self.json else console.verdicts(judgements, registry).lstrip())
         if folder.report.exists():
             write_report(folder, registry, judgements)

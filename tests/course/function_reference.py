@@ -12,7 +12,7 @@ from whydeep.claims import Case, judge
 from whydeep.data import sample, target_function
 from whydeep.population import Stream
 from whydeep.report import curves
-from whydeep.report.style import figure_style, save
+from whydeep.report.style import figure_style, to_files
 from whydeep.study import Request, Run
 from whydeep.study.drawing import make_figures, make_tables
 from whydeep.study.results import combine
@@ -54,12 +54,11 @@ def present(experiment, results):
     return {judgement.claim.id: judgement for judgement in judgements}, figures, tables
 
 
-def assert_parts_are_drawn(figures, folder):
+def assert_parts_are_drawn(figures):
     """Whatever the report's script hides or points at is in the drawing, once."""
     for figure in figures.values():
         with figure_style():
-            save(figure.draw(), folder / figure.name)
-        svg = (folder / f"{figure.name}.svg").read_text(encoding="utf-8")
+            svg = to_files(figure.draw())[".svg"].decode("utf-8")
         identifiers = [element.get("id") for element in ElementTree.fromstring(svg).iter()]
         described = curves.extract(svg)
         named = [entry["id"] for entry in described["legend"]]

@@ -143,10 +143,10 @@ def test_what_has_no_landscape_is_refused_before_anything_runs(changes, message)
     "changes",
     [{"activation": "sigmoid,softplus"}, {"activation": "relu", "networks": 1}, {"clip": 0.1, "function": "x"}],
 )
-def test_other_designs_are_drawn(changes, tmp_path):
+def test_other_designs_are_drawn(changes):
     settings = settings_of(EXPERIMENT, **SMALL | changes)
     _, figures, (kinds, *_) = present(EXPERIMENT, results_of(EXPERIMENT, settings))
-    assert_parts_are_drawn(figures, tmp_path)
+    assert_parts_are_drawn(figures)
     assert [row[:2] for row in kinds.rows] == [(setting.activation, str(setting.networks)) for setting in settings]
     assert str(settings[0].networks) in figures["figure-11"].caption
 

@@ -161,10 +161,10 @@ def test_the_threshold_is_in_the_figure_of_a_function_that_is_not_learned(functi
     assert axes.get_title() == title
 
 
-def test_figures_have_the_numbers_of_the_course_report_and_names_of_their_own_for_other_functions(tmp_path):
+def test_figures_have_the_numbers_of_the_course_report_and_names_of_their_own_for_other_functions():
     settings = settings_of(EXPERIMENT, function="cos,x**2,x*2", network="deep", most_iterations=2)
     _, figures, _ = present(EXPERIMENT, results_of(EXPERIMENT, settings))
-    assert_parts_are_drawn(figures, tmp_path)
+    assert_parts_are_drawn(figures)
     assert list(figures) == [
         *("figure-02", "learning-curves-x-2", "learning-curves-x-2-no-2"),
         *("figure-04", "predictions-x-2", "predictions-x-2-no-2"),

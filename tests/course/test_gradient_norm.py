@@ -72,10 +72,10 @@ def test_what_cannot_be_trained_is_refused_before_anything_runs(changes, message
         settings_of(EXPERIMENT, **changes)
 
 
-def test_texts_name_what_was_run(tmp_path):
+def test_texts_name_what_was_run():
     settings = settings_of(EXPERIMENT, iterations=101, function="x**2", hidden=2)
     _, figures, tables = present(EXPERIMENT, results_of(EXPERIMENT, settings))
-    assert_parts_are_drawn(figures, tmp_path)
+    assert_parts_are_drawn(figures)
     assert figures["figure-09"].title == "Figure 9. Loss while a network learns x**2"
     assert [row[0] for row in tables[0].rows] == ["0", "1", "mean"]
 

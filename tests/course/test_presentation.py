@@ -12,7 +12,7 @@ from image_reference import DIGITS, measure, settings_of
 from whydeep.claims import Case, judge
 from whydeep.course import EXPERIMENTS
 from whydeep.report import curves
-from whydeep.report.style import figure_style, save
+from whydeep.report.style import figure_style, to_files
 from whydeep.study.drawing import make_figures, make_tables
 from whydeep.study.results import combine
 
@@ -67,13 +67,12 @@ def test_any_setting_may_be_missing(experiment):
 
 
 @each_experiment
-def test_whatever_the_report_hides_or_points_at_is_in_the_drawing(experiment, tmp_path):
+def test_whatever_the_report_hides_or_points_at_is_in_the_drawing(experiment):
     figures = make_figures(experiment, results_of(experiment))
     assert len({figure.name for figure in figures}) == len(figures)
     for figure in figures:
         with figure_style():
-            save(figure.draw(), tmp_path / figure.name)
-        svg = (tmp_path / f"{figure.name}.svg").read_text(encoding="utf-8")
+            svg = to_files(figure.draw())[".svg"].decode("utf-8")
         identifiers = [element.get("id") for element in ET.fromstring(svg).iter()]
         described = curves.extract(svg) or {"panels": [], "legend": []}
         named = [entry["id"] for entry in described["legend"]]

@@ -107,11 +107,11 @@ def test_what_has_no_paths_is_refused_before_anything_runs(changes, message):
 @pytest.mark.parametrize(
     "changes", [{"hidden": 2}, {"series": 1, "snapshots": 2}, {"activation": "tanh", "function": "x"}, {"grid": 2}]
 )
-def test_other_designs_are_drawn(changes, tmp_path):
+def test_other_designs_are_drawn(changes):
     settings = settings_of(EXPERIMENT, **SMALL | changes)
     _, figures, (table,) = present(EXPERIMENT, results_of(EXPERIMENT, settings))
     assert list(figures) == ["figure-07", "figure-08", "loss-surface"]
-    assert_parts_are_drawn(figures, tmp_path)
+    assert_parts_are_drawn(figures)
     assert f"of {settings[0].series} series of each seed: mean over n = 2 seeds" in table.caption
     assert f"{settings[0].series} trainings (seed 0 of n = 2)" in figures["figure-07"].caption
 

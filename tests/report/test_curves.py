@@ -10,7 +10,7 @@ import pytest
 from whydeep.claims import interval_band
 from whydeep.report import curves
 from whydeep.report.page import Drawing, _curves, _drawing
-from whydeep.report.style import draw_band, figure_style, new_figure, save
+from whydeep.report.style import draw_band, figure_style, new_figure, to_files
 from whydeep.variables import SHARE, UNLIMITED
 
 X = np.arange(1, 21)
@@ -31,9 +31,8 @@ def drawn(*, log=True, label="deep", seeds=False, markers=False):
     return figure
 
 
-def saved(figure, tmp_path, name="figure"):
-    save(figure, tmp_path / name)
-    return (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
+def to_svg(figure):
+    return to_files(figure)[".svg"].decode("utf-8")
 
 
 def identifiers(svg):
@@ -41,8 +40,8 @@ def identifiers(svg):
 
 
 @pytest.mark.parametrize("seeds", [False, True])
-def test_what_is_saved_can_be_read_again(tmp_path, seeds):
-    known = curves.extract(saved(drawn(seeds=seeds), tmp_path))
+def test_what_is_saved_can_be_read_again(seeds):
+    known = curves.extract(to_svg(drawn(seeds=seeds)))
     assert known == json.loads(json.dumps(curves.describe(drawn(seeds=seeds)), allow_nan=False))
     (panel,) = known["panels"]
     assert [one["label"] for one in panel["series"]] == ["deep", "one seed"]  # a straight line is no curve
@@ -52,8 +51,8 @@ def test_what_is_saved_can_be_read_again(tmp_path, seeds):
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_values_and_intervals_are_those_that_were_computed(tmp_path, log):
-    known = curves.extract(saved(drawn(log=log), tmp_path))
+def test_values_and_intervals_are_those_that_were_computed(log):
+    known = curves.extract(to_svg(drawn(log=log)))
     deep, alone = known["panels"][0]["series"]
     low, mean, high = interval_band(LOSSES, log=log)
     for name, values in (("x", X), ("low", low), ("y", mean), ("high", high)):
@@ -79,8 +78,8 @@ def test_limits_are_those_of_the_drawing():
 
 
 @pytest.mark.parametrize("markers", [False, True])
-def test_identifiers_are_in_the_file_once(tmp_path, markers):
-    svg = saved(drawn(seeds=True, markers=markers), tmp_path)
+def test_identifiers_are_in_the_file_once(markers):
+    svg = to_svg(drawn(seeds=True, markers=markers))
     known = curves.extract(svg)
     (panel,) = known["panels"]
     named = [panel["id"], *(entry["id"] for entry in known["legend"])]
@@ -93,8 +92,8 @@ def test_identifiers_are_in_the_file_once(tmp_path, markers):
     assert len(alone["parts"]) == 1
 
 
-def test_the_report_finds_them_under_the_name_of_the_figure(tmp_path):
-    svg = saved(drawn(), tmp_path)
+def test_the_report_finds_them_under_the_name_of_the_figure():
+    svg = to_svg(drawn())
     figure = Drawing("figure-07", "Figure 7.", "", "", svg)
     page = str(_drawing(figure))
     known = json.loads(str(_curves(figure)))
@@ -104,16 +103,13 @@ def test_the_report_finds_them_under_the_name_of_the_figure(tmp_path):
     assert "panels" not in page  # the description is not drawn twice
 
 
-def test_equal_figures_give_equal_files(tmp_path):
-    for name in ("first", "second"):
-        save(drawn(seeds=True), tmp_path / name)
-    for ending in ("svg", "png"):
-        assert (tmp_path / f"first.{ending}").read_bytes() == (tmp_path / f"second.{ending}").read_bytes()
+def test_equal_figures_give_equal_files():
+    assert to_files(drawn(seeds=True)) == to_files(drawn(seeds=True))
 
 
 @pytest.mark.parametrize("label", [HOSTILE, '<desc id="curves">', "]] and >", "$x^2$ & y", "loss\nof two lines"])
-def test_text_of_any_kind_survives(tmp_path, label):
-    svg = saved(drawn(label=label), tmp_path)
+def test_text_of_any_kind_survives(label):
+    svg = to_svg(drawn(label=label))
     ET.fromstring(svg)
     known = curves.extract(svg)
     assert known["panels"][0]["series"][0]["label"] == label
@@ -123,14 +119,14 @@ def test_text_of_any_kind_survives(tmp_path, label):
     assert json.loads(inside) == known
 
 
-def test_panels_keep_their_own_curves(tmp_path):
+def test_panels_keep_their_own_curves():
     with figure_style():
         figure = new_figure()
         left, middle, right = figure.subplots(1, 3)
         for axes in (left, right):
             draw_band(axes, X, LOSSES, label="deep", colour="#0072b2")
         middle.imshow([[0, 1], [1, 0]])
-    svg = saved(figure, tmp_path)
+    svg = to_svg(figure)
     known = curves.extract(svg)
     assert [panel["id"] for panel in known["panels"]] == ["panel-0", "panel-2"]
     parts = [part for panel in known["panels"] for one in panel["series"] for part in one["parts"]]
@@ -139,14 +135,14 @@ def test_panels_keep_their_own_curves(tmp_path):
     assert known["legend"] == []
 
 
-def test_figures_without_curves_say_nothing(tmp_path):
+def test_figures_without_curves_say_nothing():
     with figure_style():
         figure = new_figure()
         axes = figure.subplots()
         axes.plot(X, LOSSES[0])  # without a label
         axes.imshow([[0, 1], [1, 0]])
     assert curves.describe(figure) == {"panels": [], "legend": []}
-    svg = saved(figure, tmp_path)
+    svg = to_svg(figure)
     assert "<desc" not in svg
     assert curves.extract(svg) is None
     assert str(_curves(Drawing("f", "", "", "", svg))) == ""
@@ -195,7 +191,7 @@ def test_embedding_leaves_the_drawing_as_it_was():
     assert curves.embed(svg, {"panels": [], "legend": []}) == svg
 
 
-def test_a_path_tells_what_is_known_of_its_points_and_takes_its_marks_along(tmp_path):
+def test_a_path_tells_what_is_known_of_its_points_and_takes_its_marks_along():
     with figure_style():
         figure = new_figure()
         axes = figure.subplots()
@@ -203,7 +199,7 @@ def test_a_path_tells_what_is_known_of_its_points_and_takes_its_marks_along(tmp_
         curves.make_path(line, "series 1", MSE=[0.3, 0.2, np.nan])
         curves.belongs(axes.scatter([0, 2], [5, 3]), "series 1")
         curves.belongs(axes.annotate("end", (2, 3)), "series 1")
-    svg = saved(figure, tmp_path)
+    svg = to_svg(figure)
     ((series,),) = [panel["series"] for panel in curves.extract(svg)["panels"]]
     assert (series["x"], series["y"], series["dots"]) == ([0, 2], [5, 3], True)
     assert series["more"] == {"MSE": [0.3, None]}

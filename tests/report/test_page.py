@@ -14,7 +14,16 @@ from matplotlib.figure import Figure
 
 from whydeep.errors import RunError
 from whydeep.report.elements import Table
-from whydeep.report.page import ClaimText, Drawing, Page, Section, VerdictRow, keep_section, read_section, render
+from whydeep.report.page import (
+    ClaimText,
+    Drawing,
+    Page,
+    Section,
+    VerdictRow,
+    render,
+    section_from_json,
+    section_to_json,
+)
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 HOSTILE = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }}"
@@ -289,27 +298,15 @@ def test_previews_have_a_table_of_their_own_without_p():
     assert "verdicts-caption" not in alone.ids
 
 
-def test_a_section_that_is_kept_is_shown_as_it_was(tmp_path):
-    for drawing in SECTION.figures:
-        (tmp_path / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
-    path = tmp_path / "sections" / "function-fitting.json"
-    keep_section(SECTION, path)
-    kept = read_section(path, tmp_path, claims=SECTION.claims)
+def test_a_section_that_is_kept_is_shown_as_it_was():
+    drawings = {drawing.name: drawing.svg for drawing in SECTION.figures}
+    kept = section_from_json(section_to_json(SECTION), drawings.get, claims=SECTION.claims)
     assert kept == SECTION
     assert render(replace(PAGE, sections=(kept,))) == render(PAGE)
-    (tmp_path / "figure-02.svg").unlink()
-    kept = read_section(path, tmp_path)
+    del drawings["figure-02"]
+    kept = section_from_json(section_to_json(SECTION), drawings.get)
     assert [drawing.name for drawing in kept.figures] == ["figure-01"]
     assert kept.missing.startswith("Drawings that are not there any more: figure-02. Give the Python file")
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"name": "a"}', "\xff", '{"figures": [3]}'])
-def test_a_section_that_cannot_be_read_is_one_line(tmp_path, content):
-    path = tmp_path / "walk.json"
-    path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(RunError, match=r"walk\.json cannot be read .*: give the file that defines walk") as error:
-        read_section(path, tmp_path)
-    assert "\n" not in str(error.value)
 
 
 def test_a_section_is_in_its_order():

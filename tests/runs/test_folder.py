@@ -10,7 +10,8 @@ import pytest
 import xarray
 
 from whydeep.errors import RunError
-from whydeep.runs import Context, RunFolder, netcdf, write_atomically
+from whydeep.runs import Context, RunFolder, netcdf
+from whydeep.runs.atomic import write_atomically
 from whydeep.runs.lock import exclusive
 
 from .work import make_job, noise
@@ -56,17 +57,35 @@ def test_units_come_back_as_they_were(folder):
     assert folder.unit(job, 4).relative_to(folder.path).as_posix() == f"units/toy/level-0-{job.digest}/seed-0004.nc"
 
 
-def test_what_is_missing_or_damaged_is_measured_again(folder, caplog):
-    job = make_job(noise, seeds=(0, 1, 2, 3, 4))
-    store(folder, job, (0, 1, 2, 3))
+def test_what_is_missing_or_damaged_or_of_another_unit_is_not_used(folder):
+    job, other = make_job(noise, seeds=(0, 1, 2, 3, 4, 5)), make_job(noise, level=1)
+    store(folder, job, (0, 1, 2, 3, 4))
+    store(folder, other, (5,))
     whole = folder.unit(job, 1).read_bytes()
     folder.unit(job, 1).write_bytes(whole[: len(whole) // 2])
     folder.unit(job, 2).write_bytes(b"")
     folder.unit(job, 3).write_bytes(folder.unit(job, 0).read_bytes())
-    with caplog.at_level(logging.WARNING):
-        assert folder.missing(job) == (1, 2, 3, 4)
-    assert caplog.text.count("can't be read and is measured again") == 3
-    assert folder.load(job).seed.values.tolist() == [0]
+    folder.unit(job, 5).write_bytes(folder.unit(other, 5).read_bytes())
+    assert folder.missing(job) == (1, 2, 3, 5)
+    assert [reason.partition(" ")[2].partition(":")[0] for reason in folder.damaged(job).values()] == [
+        "carries no checksum",
+        "carries no checksum",
+        f"is units/toy/level-0-{job.digest}/seed-0000.nc",
+        f"is units/toy/level-1-{other.digest}/seed-0005.nc",
+    ]
+    assert folder.load(job).seed.values.tolist() == [0, 4]
+
+
+def test_damaged_files_are_set_aside_and_named(folder, caplog):
+    job = make_job(noise)
+    for count in range(2):
+        store(folder, job, (0,))
+        folder.unit(job, 0).write_bytes(b"damaged")
+        with caplog.at_level(logging.WARNING):
+            folder.set_aside(folder.damaged(job))
+        assert "level-0" in caplog.text
+        assert len(list((folder.path / "damaged").rglob("*.nc*"))) == count + 1
+        assert not folder.unit(job, 0).exists()
 
 
 def test_nothing_there_is_an_error_that_says_what_to_do(folder, tmp_path):

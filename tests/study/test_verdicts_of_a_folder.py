@@ -32,6 +32,11 @@ CLAIMS = {"walk": [Claim("ours", "It is above -1.", (Test("distance", lambda r: 
 RUN = ("run", "walk", "--scale", "smoke", "--seeds", 3, "--out", "run")
 
 
+def content(folder, name):
+    """A file of a run as it was before it was sealed."""
+    return RunFolder(folder).read(folder / name).decode("utf-8")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A small run of one experiment."""
@@ -200,7 +205,7 @@ def test_another_root_seed_draws_others_and_keeps_the_first(folder, whydeep):
 def test_claims_prints_json(folder, whydeep):
     status, out, err = whydeep("claims", folder, "--json")
     assert (status, err) == (0, "")
-    assert out == (folder / "claims.json").read_text(encoding="utf-8")
+    assert out == content(folder, "claims.json")
     assert len(json.loads(out)["claims"]) == 3
 
 
@@ -220,7 +225,7 @@ def test_own_claims_are_judged_and_kept(folder, whydeep):
     assert mine["n"] == 3
     assert mine["statistic"] == "distance at kind wide, time last, minus time first"
     assert mine["source"] == f"{path.name}, claim 1"
-    assert (folder / "own-claims.toml").read_text() == MINE
+    assert content(folder, "own-claims.toml") == MINE
     others = own(folder, MINE.replace('"mine"', '"other"'), "others.toml")
     _, _, err = whydeep("claims", folder, "--claims", others)
     assert err.startswith(f"whydeep: claims kept in {folder}/own-claims.toml in place of others; delete it")
@@ -245,7 +250,7 @@ def test_a_file_that_is_kept_can_be_given_again(folder, whydeep):
     whydeep("claims", folder, "--claims", own(folder))
     status, *_ = whydeep("claims", folder, "--claims", folder / "own-claims.toml")
     assert status == 0
-    assert (folder / "own-claims.toml").read_text() == MINE
+    assert content(folder, "own-claims.toml") == MINE
 
 
 def test_other_own_claims_take_their_place(folder, whydeep):
@@ -254,7 +259,7 @@ def test_other_own_claims_take_their_place(folder, whydeep):
     assert status == 0
     assert "other" in records(folder)
     assert "mine" not in records(folder)
-    assert '"other"' in (folder / "own-claims.toml").read_text()
+    assert '"other"' in content(folder, "own-claims.toml")
 
 
 def test_own_claims_count_in_the_adjustment(folder, whydeep):
@@ -294,7 +299,7 @@ def test_a_run_judges_own_claims_too(folder, whydeep):
     assert "0 units measured, 6 were there already" in out
     assert "4 claims: " in out
     assert "mine" in records(folder)
-    assert (folder / "own-claims.toml").read_text() == MINE
+    assert content(folder, "own-claims.toml") == MINE
     assert 'id="claim-mine"' in (folder / "report.html").read_text()
 
 

@@ -8,10 +8,10 @@ import hashlib
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,7 +20,6 @@ from markupsafe import Markup, escape
 from whydeep.errors import RunError
 from whydeep.report import curves
 from whydeep.report.elements import Table
-from whydeep.runs import write_atomically
 
 
 @dataclass(frozen=True)
@@ -109,30 +108,37 @@ class Page:
     references: tuple[str, ...]
 
 
-def keep_section(section: Section, path: Path) -> None:
-    """Write what a section says to a JSON file, for reports that are made without its experiment.
+def section_to_json(section: Section) -> bytes:
+    """Write what a section says as JSON, for reports that are made without its experiment.
 
     Its drawings are files of their own, and its claims are judged anew.
     """
     record = asdict(replace(section, claims=()))
     for figure in record["figures"]:
         del figure["svg"]
-    write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def figures_kept(path: Path) -> set[str]:
-    """Return the names of the figures of a section that was kept; none if it is not there, or cannot be read."""
+def figures_of_section(data: bytes) -> set[str]:
+    """Return the names of the figures of a section that was kept; none if it cannot be read."""
     try:
-        return {figure["name"] for figure in json.loads(path.read_text(encoding="utf-8"))["figures"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {figure["name"] for figure in json.loads(data)["figures"]}
+    except (ValueError, KeyError, TypeError):
         return set()
 
 
-def read_section(path: Path, figures: Path, claims: tuple[ClaimText, ...] = ()) -> Section:
-    """Read a section that was kept, with its drawings from the folder of figures; those that are gone are named.
+def section_from_json(
+    data: bytes, read_svg: Callable[[str], str | None], claims: tuple[ClaimText, ...] = ()
+) -> Section:
+    """Read a section that was kept; drawings that are gone are named.
+
+    Args:
+        data: what `section_to_json` wrote.
+        read_svg: from the name of a figure to its SVG; None if it is not there.
+        claims: of the section.
 
     Raises:
-        RunError: it is not there, or cannot be read.
+        ValueError, KeyError, TypeError: it is something else.
     """
 
     def table(record: dict[str, Any]) -> Table:
@@ -144,38 +150,30 @@ def read_section(path: Path, figures: Path, claims: tuple[ClaimText, ...] = ()) 
             None if numeric is None else tuple(numeric),
         )
 
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        drawings = tuple(
-            Drawing(**figure, svg=(figures / f"{figure['name']}.svg").read_text(encoding="utf-8"))
-            for figure in record["figures"]
-            if (figures / f"{figure['name']}.svg").exists()
-        )
-        gone = [figure["name"] for figure in record["figures"] if not (figures / f"{figure['name']}.svg").exists()]
-        missing = record["missing"]
-        if gone:
-            missing += f" Drawings that are not there any more: {', '.join(gone)}. "
-            missing += "Give the Python file of the experiment to draw them again."
-        return Section(
-            **record
-            | {
-                "missing": missing.strip(),
-                "paragraphs": tuple(record["paragraphs"]),
-                "settings": table(record["settings"]),
-                "figures": drawings,
-                "tables": tuple(map(table, record["tables"])),
-                "claims": claims,
-                "definitions": tuple(map(tuple, record["definitions"])),
-                "methods": tuple(map(tuple, record.get("methods", ()))),
-                "references": tuple(record.get("references", ())),
-                "variables": table(record["variables"]),
-            }
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{path} cannot be read ({type(error).__name__}): give the file that defines {path.stem} to write it "
-            f"again, or delete results/{path.stem}.nc to leave it out"
-        ) from None
+    record = json.loads(data)
+    drawn = {figure["name"]: read_svg(figure["name"]) for figure in record["figures"]}
+    gone = [name for name, svg in drawn.items() if svg is None]
+    missing = record["missing"]
+    if gone:
+        missing += f" Drawings that are not there any more: {', '.join(gone)}. "
+        missing += "Give the Python file of the experiment to draw them again."
+    return Section(
+        **record
+        | {
+            "missing": missing.strip(),
+            "paragraphs": tuple(record["paragraphs"]),
+            "settings": table(record["settings"]),
+            "figures": tuple(
+                Drawing(**figure, svg=svg) for figure in record["figures"] if (svg := drawn[figure["name"]]) is not None
+            ),
+            "tables": tuple(map(table, record["tables"])),
+            "claims": claims,
+            "definitions": tuple(map(tuple, record["definitions"])),
+            "methods": tuple(map(tuple, record.get("methods", ()))),
+            "references": tuple(record.get("references", ())),
+            "variables": table(record["variables"]),
+        }
+    )
 
 
 def render(page: Page) -> str:

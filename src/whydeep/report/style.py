@@ -4,10 +4,10 @@ The palette is Okabe and Ito's (2008), which colour-blind readers can tell apart
 that print in grey stays readable. A network has the same colour in every figure.
 """
 
+import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -183,14 +183,18 @@ def notice(figure: Figure, text: str) -> None:
         figure.text(0.5, 1.02, lines, ha="center", va="bottom", fontsize=8.5, color=VERMILION)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as `path`.png and `path`.svg, which knows its curves' values; equal figures give equal files."""
+def to_files(figure: Figure) -> dict[str, bytes]:
+    """Return a figure as files, ".png" and ".svg"; the latter knows its curves' values. Equal figures, equal files."""
     description = curves.describe(figure)
+    files = {}
     with figure_style():
         figure.set_dpi(160)
         figure.draw_without_rendering()  # arranged once, for both files
         figure.set_layout_engine("none")
         box = figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
         for ending, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
-            figure.savefig(path.with_suffix(ending), dpi=160, bbox_inches=box, metadata=metadata)
-    path.with_suffix(".svg").write_text(curves.embed(path.with_suffix(".svg").read_text(encoding="utf-8"), description))
+            file = io.BytesIO()
+            figure.savefig(file, format=ending[1:], dpi=160, bbox_inches=box, metadata=metadata)
+            files[ending] = file.getvalue()
+    files[".svg"] = curves.embed(files[".svg"].decode("utf-8"), description).encode("utf-8")
+    return files

@@ -7,24 +7,26 @@ interrupt  SIGINT and SIGTERM: whether one has come
 folder     what a run writes, and where
 netcdf     a data set as the bytes of a netCDF4 file, the same bytes every time
 atomic     files that are either whole or not there
+seal       checksums that files carry, and what they belong to
 lock       one process a folder
 manifest   what was run, with what, when, and how it ended
 progress   how far a job is, and how long the rest takes
 display    progress for people: bars on a terminal, lines elsewhere
 """
 
-from whydeep.runs.atomic import write_atomically
 from whydeep.runs.display import BarDisplay, Display, LineDisplay, choose_display
 from whydeep.runs.folder import RunFolder
 from whydeep.runs.manifest import Manifest, git_state, read_manifest
 from whydeep.runs.progress import Estimator, Snapshot, format_duration
 from whydeep.runs.schedule import Failure, Outcome, Timing, execute
+from whydeep.runs.seal import DamagedError, without_seal
 from whydeep.runs.unit import Context, Job, Setting, digest
 from whydeep.runs.workers import worker_surroundings
 
 __all__ = [
     "BarDisplay",
     "Context",
+    "DamagedError",
     "Display",
     "Estimator",
     "Failure",
@@ -42,6 +44,6 @@ __all__ = [
     "format_duration",
     "git_state",
     "read_manifest",
+    "without_seal",
     "worker_surroundings",
-    "write_atomically",
 ]

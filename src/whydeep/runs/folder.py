@@ -4,23 +4,48 @@ units/EXPERIMENT/SETTING-DIGEST/seed-0000.nc   one unit each
 results/EXPERIMENT.nc                          the units of an experiment put together
 sections/EXPERIMENT.json                       what the report says of an experiment
 figures/, logs/, manifest.json, claims.json, own-claims.toml, report.html
+damaged/                                       files that were not as they were written, under their paths
+
+All but logs carry a seal (see `seal`). Folders of earlier versions, whose files have none, can be read; their units are
+measured again.
 """
 
 import json
 import logging
+import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import xarray
 
-from whydeep.errors import RunError, near_names
+from whydeep.errors import RunError, near_names, one_line
 from whydeep.runs import netcdf
 from whydeep.runs.atomic import write_atomically
 from whydeep.runs.lock import exclusive
+from whydeep.runs.seal import DamagedError, UnsealedError, seal, unseal
 from whydeep.runs.unit import Job
+
+SCHEMA = 2
+"""Of manifests: counted up when older versions can no longer read a folder. From 2 on all files carry seals."""
+SEALED_SCHEMA = 2
+
+MANIFESTS = ("manifest.json", "manifest.backup.json")
+"""The same record twice, so that damage to a file loses nothing."""
+
+SEALED = (
+    "results/*.nc",
+    "sections/*.json",
+    "figures/*.svg",
+    "figures/*.png",
+    "claims.json",
+    "own-claims.toml",
+    "report.html",
+)
+"""Files beside units, checkpoints and manifests that carry seals, in the order in which they are made."""
 
 CONTENTS = (
     "units",
@@ -28,12 +53,14 @@ CONTENTS = (
     "figures",
     "sections",
     "progress",
+    "damaged",
     "logs",
-    "manifest.json",
+    *MANIFESTS,
     "claims.json",
     "own-claims.toml",
     "report.html",
 )
+MOST_NAMED = 5
 logger = logging.getLogger(__name__)
 
 
@@ -49,14 +76,19 @@ class RunFolder:
         self.figures = self.path / "figures"
         self.sections = self.path / "sections"
         self.progress = self.path / "progress"
-        self.manifest = self.path / "manifest.json"
+        self.manifest, self.manifest_backup = (self.path / name for name in MANIFESTS)
         self.claims = self.path / "claims.json"
         self.user_claims = self.path / "own-claims.toml"
         self.report = self.path / "report.html"
+        self._looked_at: dict[Path, tuple[tuple[int, int], str | DamagedError]] = {}
+
+    # -- the folder as a whole ------------------------------------------------------------------------------
 
     @contextmanager
     def claim(self, *, fresh: bool = False) -> Iterator[None]:
         """Make the folder and hold it for this process; ``fresh`` first removes what earlier runs wrote.
+
+        A manifest that is damaged or another program's is set aside, and files of an earlier version get their seals.
 
         Raises:
             RunError: The folder holds other things and no run, is held by another process, or can't be made.
@@ -71,6 +103,11 @@ class RunFolder:
         with exclusive(lock):
             for name in CONTENTS if fresh else ("progress",):
                 _remove(self.path / name)
+            for name in MANIFESTS:
+                if (self.path / name).exists() and self._read_manifest(name) is None:
+                    self.set_aside({self.path / name: "it is damaged, or another program's"})
+            if not self.is_sealed():
+                self._seal_all()
             yield
 
     def require(self) -> None:
@@ -82,6 +119,119 @@ class RunFolder:
         if not self._is_ours():
             raise RunError(f"{self.path} holds no whydeep run (no manifest.json of one): give the folder of a run")
 
+    def record(self) -> dict[str, Any] | None:
+        """Return the manifest, or its backup; None if neither is there as it was written."""
+        return next((record for name in MANIFESTS if (record := self._read_manifest(name)) is not None), None)
+
+    def is_sealed(self) -> bool:
+        """Say whether a file without a seal is damaged; in folders of earlier versions it is not."""
+        record = self.record()
+        return record is None or record.get("schema", 0) >= SEALED_SCHEMA
+
+    def _read_manifest(self, name: str) -> dict[str, Any] | None:
+        try:
+            data = (self.path / name).read_bytes()
+            try:
+                content = unseal(data, name)[0]
+            except UnsealedError:
+                content = data
+            record = json.loads(content)
+            without_its_seal = content is data and SEALED_SCHEMA <= record.get("schema", 0) <= SCHEMA
+            return record if "whydeep" in record and not without_its_seal else None
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError, DamagedError):
+            return None
+
+    def _is_ours(self) -> bool:
+        return self.record() is not None or any(self._sealed_files())
+
+    def _sealed_files(self) -> Iterator[Path]:
+        """Yield units and results that belong to the folder, whatever became of the manifest."""
+        for pattern in ("results/*.nc", "units/*/*/*.nc"):
+            for path in self.path.glob(pattern):
+                try:
+                    unseal(path.read_bytes(), self.name(path))
+                except (OSError, DamagedError):
+                    continue
+                yield path
+
+    def _refuse_foreign(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file: choose a folder")
+        # hidden files are passed over: our own lock, and what file managers leave behind
+        if not self.path.exists() or self._is_ours():
+            return
+        if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+            raise RunError(
+                f"{self.path} holds other things and no run of whydeep (no manifest.json of one): "
+                "choose an empty or new folder"
+            )
+
+    # -- files and their seals --------------------------------------------------------------------------------
+
+    def name(self, path: Path) -> str:
+        """Return what a file belongs to: its path in the folder."""
+        return path.relative_to(self.path).as_posix()
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Write a file of the folder, with its seal."""
+        write_atomically(path, seal(data, self.name(path)))
+
+    def read(self, path: Path) -> bytes:
+        """Read a file of the folder as it was before it was sealed.
+
+        Raises:
+            DamagedError: It is not as it was written, belongs to something else, or can't be read.
+        """
+        try:
+            data = path.read_bytes()
+            return unseal(data, self.name(path))[0]
+        except OSError as error:
+            raise DamagedError(f"{path} cannot be read ({error.strerror})") from None
+        except UnsealedError as error:
+            if self.is_sealed():
+                raise DamagedError(f"{path} is damaged: {error}") from None
+            return data
+        except DamagedError as error:
+            raise DamagedError(f"{path} is damaged: {error}") from None
+
+    def is_whole(self, path: Path) -> bool:
+        """Say whether a file is there as it was written."""
+        try:
+            self.read(path)
+        except DamagedError:
+            return False
+        return True
+
+    def set_aside(self, files: Mapping[Path, str]) -> None:
+        """Move files that are not as they were written to damaged/, and name them with the reasons that are given."""
+        for path in files:
+            target = self.path / "damaged" / self.name(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            count = 1
+            while target.exists():
+                target = target.with_name(f"{path.name}.{count}")
+                count += 1
+            path.replace(target)
+        named = [f"{self.name(path)} ({reason})" for path, reason in list(files.items())[:MOST_NAMED]]
+        more = [f"and {len(files) - MOST_NAMED} more"] if len(files) > MOST_NAMED else []
+        logger.warning(
+            "%d not as written, set aside in %s and made again: %s",
+            len(files),
+            self.path / "damaged",
+            ", ".join(named + more),
+        )
+
+    def _seal_all(self) -> None:
+        """Seal the files of an earlier version. Figures must stay newer than the results that they show."""
+        for pattern in SEALED:
+            for path in self.path.glob(pattern):
+                if not path.name.startswith("."):
+                    times = path.stat()
+                    self.write(path, self.read(path))
+                    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    # -- units ------------------------------------------------------------------------------------------------
+
     def unit(self, job: Job, seed: int) -> Path:
         """Return where the unit of this seed lies, whether or not it is there."""
         name = f"{_file_safe(job.setting.name)}-{job.digest}"
@@ -91,21 +241,47 @@ class RunFolder:
         """Return where the traceback of a failure of this job goes."""
         return self.path / "logs" / f"{_file_safe(job.experiment)}-{_file_safe(job.setting.name)}.txt"
 
+    def units(self, job: Job) -> dict[int, str]:
+        """Return the seeds of a job whose units are on disk as they were written, and their checksums."""
+        return {seed: state for seed, state in self._states(job).items() if isinstance(state, str)}
+
     def missing(self, job: Job) -> tuple[int, ...]:
-        """Return the seeds of a job whose units are not on disk, or are there but can't be read."""
-        seeds = []
+        """Return the seeds of a job whose units are not on disk, or not as they were written."""
+        whole = self.units(job)
+        return tuple(seed for seed in job.seeds if seed not in whole)
+
+    def damaged(self, job: Job) -> dict[Path, str]:
+        """Return the units of a job that are not as they were written, and why."""
+        states = self._states(job)
+        return {self.unit(job, seed): str(state) for seed, state in states.items() if isinstance(state, DamagedError)}
+
+    def _states(self, job: Job) -> dict[int, str | DamagedError]:
+        """Look at the units of a job that are on disk: the checksum of each, or what is wrong with it."""
+        states = {}
         for seed in job.seeds:
             path = self.unit(job, seed)
-            if not path.exists():
-                seeds.append(seed)
-            elif not netcdf.holds_seed(path, seed):
-                logger.warning("%s can't be read and is measured again", path)
-                seeds.append(seed)
-        return tuple(seeds)
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            now = status.st_mtime_ns, status.st_size
+            before = self._looked_at.get(path)
+            if before is None or before[0] != now:
+                self._looked_at[path] = before = now, self._checksum(path)
+            states[seed] = before[1]
+        return states
+
+    def _checksum(self, path: Path) -> str | DamagedError:
+        try:
+            return unseal(path.read_bytes(), self.name(path))[1]
+        except DamagedError as error:
+            return error
+        except OSError as error:
+            return DamagedError(f"it can't be read: {error.strerror}")
 
     def store(self, job: Job, seed: int, data: bytes) -> None:
         """Keep the netCDF4 file of one unit."""
-        write_atomically(self.unit(job, seed), data)
+        self.write(self.unit(job, seed), data)
 
     def load(self, job: Job) -> xarray.Dataset:
         """Put the units of a job together along ``seed``, leaving out those that are missing.
@@ -115,8 +291,7 @@ class RunFolder:
         Raises:
             RunError: No unit of the job is there.
         """
-        missing = self.missing(job)
-        units = [netcdf.load(self.unit(job, seed)) for seed in job.seeds if seed not in missing]
+        units = [netcdf.from_bytes(self.read(self.unit(job, seed))) for seed in self.units(job)]
         if not units:
             raise RunError(f"{self.path} holds no result of {job.label}: run {job.experiment} first")
         return xarray.concat(
@@ -129,6 +304,8 @@ class RunFolder:
             combine_attrs="drop_conflicts",
         )
 
+    # -- results ----------------------------------------------------------------------------------------------
+
     def results(self, experiment: str) -> Path:
         """Return where the results of an experiment lie."""
         return self.path / "results" / f"{_file_safe(experiment)}.nc"
@@ -139,41 +316,27 @@ class RunFolder:
 
     def write_results(self, experiment: str, dataset: xarray.Dataset) -> None:
         """Keep the results of an experiment; equal data sets give equal bytes."""
-        write_atomically(self.results(experiment), netcdf.to_bytes(dataset))
+        self.write(self.results(experiment), netcdf.to_bytes(dataset))
 
     def read_results(self, experiment: str) -> xarray.Dataset:
         """Read the results of an experiment.
 
         Raises:
-            RunError: There are none, or they can't be read.
+            RunError: There are none.
+            DamagedError: They are not as they were written.
         """
         path = self.results(experiment)
         if not path.exists():
             raise RunError(
                 f"{self.path} holds no results of {experiment}; {near_names(experiment, self.experiments())}"
             )
+        way_out = f"run {experiment} again, which puts its units together and measures nothing that is there"
         try:
-            return netcdf.load(path)
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} can't be read ({error}): run {experiment} again") from None
-
-    def _is_ours(self) -> bool:
-        try:
-            return "whydeep" in json.loads(self.manifest.read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError):
-            return False
-
-    def _refuse_foreign(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise RunError(f"{self.path} is a file: choose a folder")
-        # hidden files are passed over: our own lock, and what file managers leave behind
-        if self._is_ours() or not self.path.exists():
-            return
-        if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
-            raise RunError(
-                f"{self.path} holds other things and no run of whydeep (no manifest.json of one): "
-                "choose an empty or new folder"
-            )
+            return netcdf.from_bytes(self.read(path))
+        except DamagedError as error:
+            raise DamagedError(f"{error}: {way_out}") from None
+        except Exception as error:  # of an earlier version, without a seal: HDF5 may raise anything
+            raise DamagedError(f"{path} is damaged ({one_line(error)}): {way_out}") from None
 
 
 def _remove(path: Path) -> None:

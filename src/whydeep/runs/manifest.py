@@ -13,11 +13,9 @@ from typing import Any, Self
 
 import whydeep
 from whydeep.errors import RunError
-from whydeep.runs.atomic import write_atomically
-from whydeep.runs.folder import RunFolder
+from whydeep.runs.folder import SCHEMA, RunFolder
 from whydeep.runs.schedule import Outcome
 
-SCHEMA = 1
 PACKAGES = (
     "torch",
     "numpy",
@@ -55,7 +53,7 @@ class Manifest:
         device: str,
         command: Sequence[str],
     ) -> None:
-        earlier = read_manifest(folder) if folder.manifest.exists() else {}
+        earlier = _checked(folder, folder.record() or {})
         self._folder = folder
         self._interrupted = False
         self.record: dict[str, Any] = {
@@ -101,17 +99,27 @@ class Manifest:
 
     def _write(self) -> None:
         text = json.dumps(self.record, indent=2, default=str, ensure_ascii=False) + "\n"
-        write_atomically(self._folder.manifest, text.encode())
+        for path in (self._folder.manifest, self._folder.manifest_backup):
+            self._folder.write(path, text.encode())
 
 
 def read_manifest(folder: RunFolder) -> dict[str, Any]:
     """Read the manifest of a run.
 
     Raises:
-        RunError: The folder holds no run.
+        RunError: The folder holds no run, its manifest is damaged, or a later version wrote it.
     """
     folder.require()
-    record = json.loads(folder.manifest.read_text(encoding="utf-8"))
+    record = folder.record()
+    if record is None:
+        raise RunError(
+            f"{folder.manifest} and {folder.manifest_backup.name} are damaged: run the same command again, which "
+            "writes them anew and measures nothing that is there"
+        )
+    return _checked(folder, record)
+
+
+def _checked(folder: RunFolder, record: dict[str, Any]) -> dict[str, Any]:
     if record.get("schema", 0) > SCHEMA:
         raise RunError(f"{folder.path} was written by whydeep {record['whydeep']}: install that version or a later one")
     return record

@@ -105,6 +105,10 @@ def execute(
 def _plan(jobs: Iterable[Job], folder: RunFolder, split: bool) -> tuple[list[Job], int]:
     """Return the jobs to do, longest first, and the number of units that need no work."""
     todo, skipped = [], 0
+    jobs = list(jobs)
+    damaged = {path: reason for job in jobs for path, reason in folder.damaged(job).items()}
+    if damaged:
+        folder.set_aside(damaged)
     for job in jobs:
         missing = folder.missing(job)
         if missing:

@@ -8,13 +8,15 @@ import xarray as xr
 from whydeep.errors import RunError, WhydeepError, one_line
 from whydeep.report.charts import rows_of_everything
 from whydeep.report.elements import Figure, Table
-from whydeep.report.page import figures_kept
-from whydeep.report.style import figure_style, notice, save
+from whydeep.report.page import figures_of_section
+from whydeep.report.style import figure_style, notice, to_files
 from whydeep.runs import RunFolder
 from whydeep.study.experiment import Experiment
 from whydeep.study.registry import outside_file
 from whydeep.study.results import read_results
 from whydeep.variables import read_settings
+
+ENDINGS = (".svg", ".png")
 
 
 def draw_figures(folder: RunFolder, experiments: Iterable[Experiment], *, again: bool = True) -> RunError | None:
@@ -38,7 +40,8 @@ def figure_owners(folder: RunFolder) -> dict[str, str]:
     """
     owners: dict[str, str] = {}
     for name in folder.experiments():
-        for figure in figures_kept(folder.sections / f"{name}.json"):
+        section = folder.sections / f"{name}.json"
+        for figure in figures_of_section(folder.read(section)) if folder.is_whole(section) else ():
             other = owners.setdefault(figure, name)
             if other != name:
                 raise RunError(
@@ -50,7 +53,6 @@ def figure_owners(folder: RunFolder) -> dict[str, str]:
 
 def _draw_experiment(folder: RunFolder, experiment: Experiment, owners: dict[str, str], again: bool) -> RunError | None:
     results = read_results(folder, experiment.name, experiment)
-    folder.figures.mkdir(exist_ok=True)
     written = folder.results(experiment.name).stat().st_mtime
     problem = None
     try:
@@ -58,9 +60,8 @@ def _draw_experiment(folder: RunFolder, experiment: Experiment, owners: dict[str
     except RunError as error:
         return error
     for figure in figures:
-        path = folder.figures / figure.name
-        files = path.with_suffix(".svg"), path.with_suffix(".png")
-        if not again and all(file.exists() and file.stat().st_mtime > written for file in files):
+        files = [folder.figures / f"{figure.name}{ending}" for ending in ENDINGS]
+        if not again and all(folder.is_whole(file) and file.stat().st_mtime > written for file in files):
             continue
         try:
             with figure_style():
@@ -70,13 +71,14 @@ def _draw_experiment(folder: RunFolder, experiment: Experiment, owners: dict[str
             problem = error
             remove_figure(folder, figure.name)  # an older drawing would be shown as this one
         else:
-            save(drawn, path)
+            for ending, data in to_files(drawn).items():
+                folder.write(folder.figures / f"{figure.name}{ending}", data)
     return problem
 
 
 def remove_figure(folder: RunFolder, name: str) -> None:
     """Remove the drawing of a figure."""
-    for ending in (".svg", ".png"):
+    for ending in ENDINGS:
         (folder.figures / f"{name}{ending}").unlink(missing_ok=True)
 
 

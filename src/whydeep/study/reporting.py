@@ -19,7 +19,7 @@ from whydeep.networks import parameter_count
 from whydeep.report import page
 from whydeep.report.elements import Figure, Table
 from whydeep.report.texts import write_number
-from whydeep.runs import RunFolder, read_manifest, write_atomically
+from whydeep.runs import RunFolder, read_manifest
 from whydeep.study import methods, provenance
 from whydeep.study.design import read_widths
 from whydeep.study.drawing import figure_owners, make_figures, make_tables, remove_figure
@@ -52,7 +52,7 @@ def write_report(folder: RunFolder, registry: Registry, judgements: Sequence[Jud
             sections.append(section)
             problem = failed or problem
         else:  # its file is not given: what was kept
-            sections.append(page.read_section(_kept(folder, name), folder.figures, claims=claims))
+            sections.append(_section_kept(folder, name, claims))
     if problem is None:
         for name in earlier - {figure.name for section in sections for figure in section.figures}:
             remove_figure(folder, name)
@@ -70,7 +70,7 @@ def write_report(folder: RunFolder, registry: Registry, judgements: Sequence[Jud
         command=provenance.command(results, manifest),
         references=_united([section.references for section in sections]) + methods.REFERENCES,
     )
-    write_atomically(folder.report, page.render(report).encode())
+    folder.write(folder.report, page.render(report).encode())
     return problem
 
 
@@ -81,6 +81,29 @@ def _united(lists: Sequence[tuple]) -> tuple:
 
 def _kept(folder: RunFolder, experiment: str) -> Path:
     return folder.sections / f"{experiment}.json"
+
+
+def _read_svg(folder: RunFolder, figure: str) -> str | None:
+    """Read a drawing; None if it is not there as it was written."""
+    file = folder.figures / f"{figure}.svg"
+    return folder.read(file).decode("utf-8") if folder.is_whole(file) else None
+
+
+def _section_kept(folder: RunFolder, experiment: str, claims: tuple[page.ClaimText, ...]) -> page.Section:
+    """Read the section of an experiment whose file is not given.
+
+    Raises:
+        RunError: it is not there as it was written.
+    """
+    path = _kept(folder, experiment)
+    try:
+        return page.section_from_json(folder.read(path), partial(_read_svg, folder), claims)
+    except (RunError, ValueError, KeyError, TypeError) as error:
+        what = str(error) if isinstance(error, RunError) else f"{path} cannot be read ({type(error).__name__})"
+        raise RunError(
+            f"{what}: give the file that defines {experiment} to write it again, or delete results/{experiment}.nc to "
+            "leave it out"
+        ) from None
 
 
 def _section(
@@ -95,10 +118,9 @@ def _section(
     figures, tables, errors = _figures_and_tables(experiment, results, owners)
     problems = [f"{error}." for error in errors]
     drawings = tuple(
-        page.Drawing(figure.name, figure.title, figure.caption, figure.alt, file.read_text(encoding="utf-8"))
+        page.Drawing(figure.name, figure.title, figure.caption, figure.alt, svg)
         for figure in figures
-        for file in [folder.figures / f"{figure.name}.svg"]
-        if file.exists()
+        if (svg := _read_svg(folder, figure.name)) is not None
     )
     absent = {figure.name for figure in figures} - {drawing.name for drawing in drawings}
     problems += [f"Not drawn: {', '.join(sorted(absent))}."] if absent else []
@@ -121,7 +143,7 @@ def _section(
         references=tuple(experiment.references),
         missing=" ".join(problems),
     )
-    page.keep_section(section, _kept(folder, experiment.name))
+    folder.write(_kept(folder, experiment.name), page.section_to_json(section))
     return section, errors[-1] if errors else None
 
 

@@ -1,5 +1,6 @@
 """From the units of an experiment to one data set with named dimensions, and back from its file."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -20,6 +21,17 @@ FORMAT = 1
 """Of results: counted up when older ones can no longer be presented."""
 
 
+def units_digest(seeds: Sequence[int], units: Mapping[str, Mapping[int, str]]) -> str:
+    """Return what stands for the units that results are made from.
+
+    Args:
+        seeds: all that were asked for.
+        units: digest of each setting, in their order -> seed -> checksum of its unit, of those that are there.
+    """
+    content = [FORMAT, *seeds, *((digest, *sorted(of_setting.items())) for digest, of_setting in units.items())]
+    return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
 def read_results(folder: RunFolder, name: str, experiment: Experiment | None = None) -> xr.Dataset:
     """Read the results of an experiment.
 
@@ -38,6 +50,7 @@ def read_results(folder: RunFolder, name: str, experiment: Experiment | None = N
         "images": "null",
         "dataset_asked_for": "",
         "source": "",
+        "unit_digests": "",
     }
     results.attrs = defaults | results.attrs
     if experiment is not None:

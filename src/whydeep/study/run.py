@@ -1,6 +1,5 @@
 """Run experiments: settings to jobs, units to results, results to figures and a report."""
 
-import hashlib
 import json
 import math
 import os
@@ -16,7 +15,7 @@ import xarray as xr
 
 from whydeep.data import Dataset, Source, locate
 from whydeep.errors import RunError, SettingError, WhydeepError, one_line
-from whydeep.runs import Context, Job, Manifest, Outcome, RunFolder, digest, execute
+from whydeep.runs import Context, DamagedError, Job, Manifest, Outcome, RunFolder, digest, execute
 from whydeep.study import console
 from whydeep.study.design import Each, Images, Plan, Scale, write_value
 from whydeep.study.drawing import draw_figures
@@ -25,7 +24,7 @@ from whydeep.study.files import PortableFunction
 from whydeep.study.registry import Registry, outside_digest
 from whydeep.study.reporting import write_report
 from whydeep.study.request import Request, read_study
-from whydeep.study.results import FORMAT, combine
+from whydeep.study.results import FORMAT, combine, units_digest
 from whydeep.study.verdicts import UserClaimsFile, judge_folder, read_user_claims
 
 LONG = 100.0
@@ -314,24 +313,26 @@ def _share_out(jobs: Sequence[Job], workers: int) -> list[Job]:
 
 
 def _write_results(folder: RunFolder, study: Study, experiment: Experiment, jobs: Sequence[Job]) -> None:
-    """Combine what is on disk; nothing is written while no unit is there."""
+    """Combine what is on disk, unless results are there that were made from the same units.
+
+    Nothing is written while no unit is there.
+    """
     seeds = study.seeds
-    measured = [(job, sorted({*job.seeds} - {*folder.missing(job)})) for job in jobs]
-    units = hashlib.sha256(repr([FORMAT, seeds, *((job.digest, done) for job, done in measured)]).encode()).hexdigest()
-    if not any(done for _, done in measured):
+    measured = [(job, folder.units(job)) for job in jobs]
+    if not any(units for _, units in measured):
         return
     attributes = _attributes(study, experiment, jobs) | {
-        "missing": ", ".join(job.setting.name for job, done in measured if len(done) < len(seeds)),
-        "units": units,
+        "missing": ", ".join(job.setting.name for job, units in measured if len(units) < len(seeds)),
+        "units": units_digest(seeds, {job.digest: units for job, units in measured}),
     }
-    if folder.results(experiment.name).exists():
-        written = folder.read_results(experiment.name)
+    written = _written_results(folder, experiment.name)
+    if written is not None:
         if all(str(written.attrs.get(name)) == str(value) for name, value in attributes.items()):
             return
-        if written.attrs.get("units") != units:
+        if written.attrs.get("units") != attributes["units"]:
             console.say(console.replaced(experiment.name, written, study))
     coordinates = [cast(Setting, job.setting).coordinates for job in jobs]
-    parts = [(place, folder.load(job)) for place, (job, done) in zip(coordinates, measured, strict=True) if done]
+    parts = [(place, folder.load(job)) for place, (job, units) in zip(coordinates, measured, strict=True) if units]
     try:
         results = combine(parts, seeds, coordinates)
     except ValueError as error:
@@ -343,6 +344,18 @@ def _write_results(folder: RunFolder, study: Study, experiment: Experiment, jobs
         results[name].attrs.update(experiment.variable(str(name)).attributes)
     results.attrs = attributes
     folder.write_results(experiment.name, results)
+
+
+def _written_results(folder: RunFolder, experiment: str) -> xr.Dataset | None:
+    """Return the results that are there; those that are damaged are set aside, and made again from the units."""
+    path = folder.results(experiment)
+    if not path.exists():
+        return None
+    try:
+        return folder.read_results(experiment)
+    except DamagedError:
+        folder.set_aside({path: "made again from its units"})
+        return None
 
 
 def _attributes(study: Study, experiment: Experiment, jobs: Sequence[Job]) -> dict[str, Any]:
@@ -364,5 +377,6 @@ def _attributes(study: Study, experiment: Experiment, jobs: Sequence[Job]) -> di
         "changes": json.dumps(study.changes(experiment.name)),
         "source": outside_digest(experiment) or "",
         "settings": json.dumps([asdict(cast(Any, job.setting)) for job in jobs]),
+        "unit_digests": " ".join(job.digest for job in jobs),
         "definitions": "\n".join(f"{term}: {text}" for term, text in experiment.definitions.items()),
     }

@@ -14,7 +14,7 @@ import xarray as xr
 
 from whydeep.claims import Case, Claim, Evidence, Judgement, UserClaims, judge, read_claims, stored_case
 from whydeep.errors import RunError, SettingError, near_names, one_line
-from whydeep.runs import RunFolder, read_manifest, write_atomically
+from whydeep.runs import DamagedError, RunFolder, read_manifest, without_seal
 from whydeep.study.design import SCALES
 from whydeep.study.experiment import Experiment, Setting
 from whydeep.study.registry import Registry
@@ -32,7 +32,7 @@ class UserClaimsFile:
     def keep(self, folder: RunFolder) -> None:
         """Copy a TOML file into the folder, for later reports. (A Python file would be run by whoever opens them.)"""
         if self.toml is not None:
-            write_atomically(folder.user_claims, self.toml)
+            folder.write(folder.user_claims, self.toml)
 
 
 def read_user_claims(folder: RunFolder, registry: Registry, path: Path | None, *, kept: bool = True) -> UserClaimsFile:
@@ -47,8 +47,9 @@ def read_user_claims(folder: RunFolder, registry: Registry, path: Path | None, *
     claims: UserClaims = []
     if earlier is not None and earlier.is_file():
         try:
+            folder.read(earlier)
             claims += read_claims(earlier, variables)
-        except SettingError as error:
+        except (SettingError, DamagedError) as error:
             advice = f"kept from an earlier command: give another with --claims, or delete {earlier}"
             raise SettingError(f"{error} ({advice})") from None
     claims += read_claims(path, variables) if path is not None else []
@@ -67,7 +68,8 @@ def read_user_claims(folder: RunFolder, registry: Registry, path: Path | None, *
                 f"a claim of {record['experiment']}, which {folder.path} has results of, is called {record['id']} as "
                 "well: give another id, or another run folder"
             )
-    return UserClaimsFile(claims, path.read_bytes() if path is not None and path.suffix == ".toml" else None)
+    toml = without_seal(path.read_bytes(), path.name) if path is not None and path.suffix == ".toml" else None
+    return UserClaimsFile(claims, toml)
 
 
 def judge_folder(folder: RunFolder, registry: Registry, user: UserClaimsFile) -> list[Judgement]:
@@ -104,7 +106,7 @@ def judge_folder(folder: RunFolder, registry: Registry, user: UserClaimsFile) ->
         for judgement in judgements
     ]
     text = json.dumps({"claims": records}, indent=1, ensure_ascii=False)
-    write_atomically(folder.claims, (text + "\n").encode())
+    folder.write(folder.claims, (text + "\n").encode())
     user.keep(folder)
     return judgements
 
@@ -114,10 +116,10 @@ def _stored_records(folder: RunFolder, experiments: Set[str]) -> list[dict[str, 
     if not experiments or not folder.claims.is_file():
         return []
     try:
-        records = json.loads(folder.claims.read_text(encoding="utf-8"))["claims"]
+        records = json.loads(folder.read(folder.claims))["claims"]
         own = [record for record in records if not record.get("by_user")]
         return [record for record in own if record["experiment"] in experiments and record["id"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (RunError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder.claims} cannot be read ({one_line(error)}): {_way_out(*experiments)}") from None
 
 
