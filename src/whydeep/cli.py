@@ -1,4 +1,4 @@
-"""The command line: `whydeep run`, `list`, `report`, `claims`, `data`, `bench`."""
+"""The command line: `whydeep run`, `list`, `report`, `claims`, `verify`, `data`, `bench`."""
 
 import contextlib
 import gc
@@ -170,6 +170,64 @@ def _say_what_is_stored(folder: "RunFolder", registry: "Registry") -> None:
 
 
 @dataclass(frozen=True)
+class Verify:
+    """Check that a run folder is as it was written: every file, results against units, verdicts against results.
+
+    Exit status 1 if something is not.
+    """
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run folder."""
+    experiments: Annotated[Positional[tuple[str, ...]], arg(metavar="[FILE ...]")] = ()
+    """Python files of experiments in it, whose units may be measured again."""
+    redo: Annotated[int, arg(metavar="N")] = 0
+    """Measure so many units again, chosen at random, and compare: to the byte on machines of the kind that measured
+    them, elsewhere to the tolerance."""
+    tolerance: float = 1e-3
+    """Largest difference elsewhere, as a share of a variable's largest value."""
+
+    def __call__(self) -> int:
+        """Print what was checked, and what is not as it should be."""
+        if self.redo < 0 or not self.tolerance >= 0:
+            raise SettingError("--redo and --tolerance must be 0 or more")
+        from whydeep.study import verification
+
+        folder, registry = _open_run(self.folder, self.experiments)
+        check = verification.check_folder(folder)
+        print(f"{check.whole} files are as they were written")
+        if check.unsealed:
+            print(f"{check.unsealed} files of an earlier version carry no checksum")
+        problems = [*check.problems]
+        if self.redo:
+            earlier = verification.requests_of(_earlier_requests(folder), self.experiments, registry)
+            compared, failed = verification.measure_again(
+                folder, earlier, registry, self.redo, tolerance=self.tolerance
+            )
+            for comparison in compared:
+                print(comparison)
+            problems += [f"measured again, and different: {unit.label}" for unit in compared if not unit.agrees]
+            problems += failed
+        for problem in problems:
+            print(f"whydeep: {problem}", file=sys.stderr)
+        return 1 if problems else 0
+
+
+def _earlier_requests(folder: "RunFolder") -> list[Request]:
+    """Return what the commands of a folder's manifest asked for, the last first."""
+    record = folder.record() or {}
+    requests = []
+    for run in (record, *reversed(record.get("history", []))):
+        try:
+            command = _parse(list(run["command"][1:]))
+        except (KeyError, TypeError, SystemExit, WhydeepError):
+            print("whydeep: a command of the manifest cannot be read, and is passed over", file=sys.stderr)
+            continue
+        if isinstance(command, Request) and command not in requests:
+            requests.append(command)
+    return requests
+
+
+@dataclass(frozen=True)
 class Data:
     """Show which data sets are there, where they were found, and how to get the others."""
 
@@ -200,7 +258,15 @@ class Bench:
         return 0
 
 
-COMMANDS = {"run": Request, "list": List, "report": Report, "claims": Claims, "data": Data, "bench": Bench}
+COMMANDS = {
+    "run": Request,
+    "list": List,
+    "report": Report,
+    "claims": Claims,
+    "verify": Verify,
+    "data": Data,
+    "bench": Bench,
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -240,7 +306,7 @@ def _interrupt_by_termination() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _parse(given: list[str]) -> Request | List | Report | Claims | Data | Bench:
+def _parse(given: list[str]) -> Request | List | Report | Claims | Verify | Data | Bench:
     """Parse with tyro; its boxed messages become one line. A study file gives `run` other defaults."""
     path = _study_file(given)
     study = read_study(path) if path else Request()
@@ -254,6 +320,7 @@ def _parse(given: list[str]) -> Request | List | Report | Claims | Data | Bench:
                     | Annotated[List, subcommand("list")]
                     | Annotated[Report, subcommand("report")]
                     | Annotated[Claims, subcommand("claims")]
+                    | Annotated[Verify, subcommand("verify")]
                     | Annotated[Data, subcommand("data")]
                     | Annotated[Bench, subcommand("bench")]
                 ),

@@ -19,6 +19,7 @@ def in_this_process(monkeypatch):
         return execute(*arguments, executor=executor or ThreadPoolExecutor(1), **options)
 
     monkeypatch.setattr("whydeep.study.run.execute", execute_here)
+    monkeypatch.setattr("whydeep.study.verification.execute", execute_here)
 
 
 @pytest.fixture

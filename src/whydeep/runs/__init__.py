@@ -9,17 +9,19 @@ netcdf     a data set as the bytes of a netCDF4 file, the same bytes every time
 atomic     files that are either whole or not there
 seal       checksums that files carry, and what they belong to
 lock       one process a folder
+machine    kinds of machines, on which numbers are the same to the bit
 manifest   what was run, with what, when, and how it ended
 progress   how far a job is, and how long the rest takes
 display    progress for people: bars on a terminal, lines elsewhere
 """
 
 from whydeep.runs.display import BarDisplay, Display, LineDisplay, choose_display
-from whydeep.runs.folder import RunFolder
+from whydeep.runs.folder import RunFolder, remove
+from whydeep.runs.machine import machine_kind
 from whydeep.runs.manifest import Manifest, git_state, read_manifest
 from whydeep.runs.progress import Estimator, Snapshot, format_duration
 from whydeep.runs.schedule import Failure, Outcome, Timing, execute
-from whydeep.runs.seal import DamagedError, without_seal
+from whydeep.runs.seal import DamagedError, UnsealedError, without_seal
 from whydeep.runs.unit import Context, Job, Setting, digest
 from whydeep.runs.workers import worker_surroundings
 
@@ -38,12 +40,15 @@ __all__ = [
     "Setting",
     "Snapshot",
     "Timing",
+    "UnsealedError",
     "choose_display",
     "digest",
     "execute",
     "format_duration",
     "git_state",
+    "machine_kind",
     "read_manifest",
+    "remove",
     "without_seal",
     "worker_surroundings",
 ]

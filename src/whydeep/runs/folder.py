@@ -15,7 +15,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ class RunFolder:
             raise RunError(f"{self.path} can't be written ({error.strerror}): choose another folder") from None
         with exclusive(lock):
             for name in CONTENTS if fresh else ("progress",):
-                _remove(self.path / name)
+                remove(self.path / name)
             for name in MANIFESTS:
                 if (self.path / name).exists() and self._read_manifest(name) is None:
                     self.set_aside({self.path / name: "it is damaged, or another program's"})
@@ -174,7 +174,26 @@ class RunFolder:
 
     def write(self, path: Path, data: bytes) -> None:
         """Write a file of the folder, with its seal."""
+        if path.is_dir():
+            self.set_aside({path: "it is a folder"})
         write_atomically(path, seal(data, self.name(path)))
+
+    def files(self) -> Iterator[Path]:
+        """Yield the files that carry seals."""
+        for pattern in (*MANIFESTS, "units/*/*/*.nc", *SEALED):
+            yield from sorted(path for path in self.path.glob(pattern) if not path.name.startswith("."))
+
+    def verify(self, path: Path) -> str:
+        """Return the checksum of a file that is as it was written.
+
+        Raises:
+            DamagedError: It is not.
+            UnsealedError: It has no seal.
+        """
+        try:
+            return unseal(path.read_bytes(), self.name(path))[1]
+        except OSError as error:
+            raise DamagedError(f"it cannot be read ({error.strerror})") from None
 
     def read(self, path: Path) -> bytes:
         """Read a file of the folder as it was before it was sealed.
@@ -234,8 +253,10 @@ class RunFolder:
 
     def unit(self, job: Job, seed: int) -> Path:
         """Return where the unit of this seed lies, whether or not it is there."""
-        name = f"{_file_safe(job.setting.name)}-{job.digest}"
-        return self.path / "units" / _file_safe(job.experiment) / name / f"seed-{seed:04d}.nc"
+        return self._units(job.experiment) / f"{_file_safe(job.setting.name)}-{job.digest}" / _unit_file(seed)
+
+    def _units(self, experiment: str) -> Path:
+        return self.path / "units" / _file_safe(experiment)
 
     def log(self, job: Job) -> Path:
         """Return where the traceback of a failure of this job goes."""
@@ -273,11 +294,18 @@ class RunFolder:
 
     def _checksum(self, path: Path) -> str | DamagedError:
         try:
-            return unseal(path.read_bytes(), self.name(path))[1]
+            return self.verify(path)
         except DamagedError as error:
             return error
-        except OSError as error:
-            return DamagedError(f"it can't be read: {error.strerror}")
+
+    def checksums(self, experiment: str, digests: Sequence[str], seeds: Sequence[int]) -> dict[str, dict[int, str]]:
+        """Return the checksums of whole units: digest of a setting -> seed -> checksum."""
+        sums: dict[str, dict[int, str]] = {}
+        for digest in digests:
+            paths = {seed: next(self._units(experiment).glob(f"*-{digest}/{_unit_file(seed)}"), None) for seed in seeds}
+            states = {seed: self._checksum(path) for seed, path in paths.items() if path is not None}
+            sums[digest] = {seed: state for seed, state in states.items() if isinstance(state, str)}
+        return sums
 
     def store(self, job: Job, seed: int, data: bytes) -> None:
         """Keep the netCDF4 file of one unit."""
@@ -330,7 +358,7 @@ class RunFolder:
             raise RunError(
                 f"{self.path} holds no results of {experiment}; {near_names(experiment, self.experiments())}"
             )
-        way_out = f"run {experiment} again, which puts its units together and measures nothing that is there"
+        way_out = "run the same command again, which puts units together and measures nothing that is there"
         try:
             return netcdf.from_bytes(self.read(path))
         except DamagedError as error:
@@ -339,11 +367,16 @@ class RunFolder:
             raise DamagedError(f"{path} is damaged ({one_line(error)}): {way_out}") from None
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _unit_file(seed: int) -> str:
+    return f"seed-{seed:04d}.nc"
 
 
 def _file_safe(name: str) -> str:

@@ -33,12 +33,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Timing:
-    """The wall seconds that a finished job took in its worker."""
+    """The wall seconds that a finished job took in its worker, and on what kind of machine."""
 
     experiment: str
     setting: str
     seeds: tuple[int, ...]
     seconds: float
+    machine: str = ""
 
 
 @dataclass
@@ -196,8 +197,8 @@ class _Schedule:
     def _collect(self, future: Future, task: _Task) -> None:
         job = task.job
         try:
-            files, seconds = future.result()
-            for seed, data in files.items():
+            performed = future.result()
+            for seed, data in performed.files.items():
                 self._folder.store(job, seed, data)
         except BrokenExecutor as error:
             if self._workers is not None and not task.suspect:
@@ -209,7 +210,9 @@ class _Schedule:
             self._fail(job, f"{type(error).__name__}: {first_line}".removesuffix(": "), error)
         else:
             self._outcome.finished += len(job.seeds)
-            self._outcome.timings.append(Timing(job.experiment, job.setting.name, job.seeds, round(seconds, 3)))
+            seconds = round(performed.seconds, 3)
+            timing = Timing(job.experiment, job.setting.name, job.seeds, seconds, performed.machine)
+            self._outcome.timings.append(timing)
         self._costs_done += job.cost
 
     def _fail(self, job: Job, message: str, error: BaseException) -> None:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from whydeep.runs import netcdf
+from whydeep.runs.machine import machine_kind
 from whydeep.runs.progress import ProgressFile
 from whydeep.runs.unit import Context, Job, split_seeds
 
@@ -34,17 +35,26 @@ ENVIRONMENT = {
 PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def perform(job: Job, context: Context, progress: Path) -> tuple[dict[int, bytes], float]:
-    """Measure a job; return the finished netCDF4 file of each seed, and the seconds it took.
+@dataclass(frozen=True)
+class Performed:
+    """A job that was measured: the netCDF4 file of each seed, the seconds it took, and the kind of machine.
 
     The files come back as bytes, so a worker needs no part of the run folder's file system.
     """
+
+    files: dict[int, bytes]
+    seconds: float
+    machine: str
+
+
+def perform(job: Job, context: Context, progress: Path) -> Performed:
+    """Measure a job."""
     report = ProgressFile(progress)
     report(0.0)
     start = time.perf_counter()
     measured = job.measure(job.setting, job.seeds, replace(context, progress=report))
     files = {seed: netcdf.to_bytes(unit) for seed, unit in split_seeds(job, measured).items()}
-    return files, time.perf_counter() - start
+    return Performed(files, time.perf_counter() - start, machine_kind(context.device))
 
 
 class _Worker(multiprocessing.context.SpawnProcess):

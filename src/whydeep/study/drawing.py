@@ -10,7 +10,7 @@ from whydeep.report.charts import rows_of_everything
 from whydeep.report.elements import Figure, Table
 from whydeep.report.page import figures_of_section
 from whydeep.report.style import figure_style, notice, to_files
-from whydeep.runs import RunFolder
+from whydeep.runs import RunFolder, remove
 from whydeep.study.experiment import Experiment
 from whydeep.study.registry import outside_file
 from whydeep.study.results import read_results
@@ -79,7 +79,7 @@ def _draw_experiment(folder: RunFolder, experiment: Experiment, owners: dict[str
 def remove_figure(folder: RunFolder, name: str) -> None:
     """Remove the drawing of a figure."""
     for ending in ENDINGS:
-        (folder.figures / f"{name}{ending}").unlink(missing_ok=True)
+        remove(folder.figures / f"{name}{ending}")
 
 
 def make_figures(experiment: Experiment, results: xr.Dataset, owners: dict[str, str] | None = None) -> list[Figure]:

@@ -92,6 +92,11 @@ class Study:
         return tuple(range(self.request.seeds))
 
     @property
+    def workers(self) -> int:
+        """Processes that train."""
+        return self.request.workers or (1 if self.device == "cuda" else os.cpu_count() or 1)
+
+    @property
     def context(self) -> Context:
         """What all jobs share."""
         return Context(device=self.device, source=self.source, root_seed=self.request.root_seed)
@@ -238,7 +243,7 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
     """
     study = resolve(request, registry)
     request, registry = study.request, study.registry
-    workers = request.workers or (1 if study.device == "cuda" else os.cpu_count() or 1)
+    workers = study.workers
     jobs = study.jobs()
     console.say(console.headline(study))
     folder = RunFolder(request.out)
@@ -354,7 +359,7 @@ def _written_results(folder: RunFolder, experiment: str) -> xr.Dataset | None:
     try:
         return folder.read_results(experiment)
     except DamagedError:
-        folder.set_aside({path: "made again from its units"})
+        folder.set_aside({path: "its units are there"})
         return None
 
 
