@@ -5,15 +5,22 @@ import subprocess
 import sys
 import time
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from whydeep.runs import Context, Display, RunFolder, execute, read_manifest
+import whydeep
+from interrupted import Dying, KilledError
+from whydeep.runs import Context, Display, RunFolder, checkpoint, execute, machine_kind, read_manifest
+from whydeep.runs.checkpoint import Checkpoint
+from whydeep.runs.schedule import LONGEST_JOB, share_out
 from whydeep.runs.workers import ENVIRONMENT, Workers
 
 from . import work
-from .work import make_job, noise, study_jobs
+from .work import failing, in_loops, make_job, noise, study_jobs
+
+WRITER = f"whydeep {whydeep.__version__}, {machine_kind()}"
 
 
 class Recorder(Display):
@@ -73,7 +80,7 @@ def test_the_longest_job_starts_first_and_progress_is_seen(folder):
     recorder = Recorder()
     jobs = [make_job(noise, level, cost=cost, seconds=0.7) for level, cost in enumerate([1.0, 5.0])]
     with ThreadPoolExecutor(1) as threads:
-        outcome = run(jobs, folder, executor=threads, display=recorder)
+        outcome = run(jobs, folder, executor=threads, workers=1, display=recorder)
     assert [timing.setting for timing in outcome.timings] == ["level 1", "level 0"]
     assert any(label == "toy level 1 (seeds 0, 1)" for moment in recorder.seen for label, _ in moment.running)
     assert any(0 < fraction < 1 for moment in recorder.seen for _, fraction in moment.running)
@@ -103,10 +110,82 @@ def test_failing_jobs_are_named_and_the_others_finish(folder, caplog):
 def test_a_dying_worker_takes_only_its_own_job_with_it(folder, tmp_path):
     jobs = [make_job(work.dying, 0, cost=9.0), make_job(noise, 1, cost=8.0, seconds=0.5), make_job(noise, 2)]
     outcome = run(jobs, folder)
-    assert [failure.setting for failure in outcome.failures] == ["level 0"]
+    assert {failure.setting for failure in outcome.failures} == {"level 0"}
     assert "died, twice" in outcome.failures[0].message
     assert outcome.finished == 4
     assert run([make_job(work.dying_once, 3)], folder, source=str(tmp_path), workers=1).finished == 2
+
+
+def interrupt(folder, job, lives=3):
+    """Leave the checkpoint of a job that was killed when it had been written so many times."""
+    file = Dying(folder.checkpoint(job), folder.name(folder.checkpoint(job)), WRITER)
+    object.__setattr__(file, "lives", lives)
+    with pytest.raises(KilledError):
+        job.measure(job.setting, job.seeds, Context(checkpoint=Checkpoint(file)))
+
+
+@pytest.fixture
+def every_time(monkeypatch):
+    """State is written between any two items of a loop."""
+    monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
+
+
+def test_jobs_go_on_from_their_checkpoints_in_the_same_groups(folder, tmp_path, every_time):
+    job, lines = make_job(in_loops, seeds=tuple(range(6)), cost=100.0), tmp_path / "lines"
+    interrupt(folder, replace(job, seeds=(1, 2)))
+    interrupt(folder, replace(job, seeds=(4,)), lives=5)
+    with ThreadPoolExecutor(1) as threads:
+        outcome = run([job], folder, str(lines), executor=threads)
+    assert {(1, 2), (4,)} <= {timing.seeds for timing in outcome.timings}
+    done = lines.read_text().splitlines()
+    assert [line for line in done if line.startswith("1 2 ")] == ["1 2 at 3", "1 2 at 4", "1 2 at 5"]
+    assert [line for line in done if line.startswith("4 ")] == ["4 at 5"]
+    assert not (folder.path / "checkpoints").exists()
+    whole = RunFolder(tmp_path / "whole")
+    with ThreadPoolExecutor(1) as threads:
+        run([job], whole, executor=threads, workers=1)
+    assert contents(folder.path) == contents(whole.path)
+
+
+def test_checkpoints_of_groups_that_are_no_more_are_dropped(folder, tmp_path, every_time):
+    job, lines = make_job(in_loops, seeds=(0, 1, 2)), tmp_path / "lines"
+    interrupt(folder, job)
+    with ThreadPoolExecutor(1) as threads:
+        run([replace(job, seeds=(1,), measure=in_loops)], folder, str(lines), executor=threads)
+        outcome = run([job], folder, str(lines), executor=threads, workers=1)
+    assert [timing.seeds for timing in outcome.timings] == [(0, 2)]
+    assert "0 2 at 0" in lines.read_text()
+    assert not (folder.path / "checkpoints").exists()
+
+
+def test_the_checkpoint_of_a_job_that_fails_is_dropped(folder, every_time):
+    job = make_job(in_loops)
+    interrupt(folder, job)
+    with ThreadPoolExecutor(1) as threads:
+        outcome = run([replace(job, measure=failing)], folder, executor=threads, workers=1)
+    assert len(outcome.failures) == 1
+    assert not (folder.path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("cost", "seeds", "workers", "groups"),
+    [
+        (1.0, 5, 1, [5]),
+        (90.0, 50, 1, None),
+        (150.0, 3, 1, [1, 1, 1]),
+        (1.0, 8, 2, [2, 2, 2, 2]),
+        (90.0, 50, 2, None),
+        (1e-9, 50, 2, None),
+        (float("inf"), 3, 2, [1, 1, 1]),
+    ],
+)
+def test_jobs_are_shared_out(cost, seeds, workers, groups):
+    job = make_job(noise, seeds=tuple(range(seeds)), cost=cost)
+    shared = share_out([job], workers)
+    assert [seed for part in shared for seed in part.seeds] == list(range(seeds))
+    assert all(part.cost <= LONGEST_JOB or len(part.seeds) == 1 for part in shared)
+    if groups:
+        assert [len(part.seeds) for part in shared] == groups
 
 
 @pytest.mark.parametrize("error", [OSError("handle is closed"), ValueError("bad value(s) in fds_to_keep")])

@@ -46,6 +46,19 @@ def noise(setting: Toy, seeds: tuple[int, ...], context: Context) -> xarray.Data
     )
 
 
+def in_loops(setting: Toy, seeds: tuple[int, ...], context: Context) -> xarray.Dataset:
+    """Sum draws in a loop; each iteration leaves a line in the file that `source` names."""
+    total = np.zeros(len(seeds))
+    for step in context.checkpoint.loop(range(6), total):
+        if context.source:
+            with Path(context.source).open("a") as file:
+                print(*seeds, "at", step, file=file)
+        total += [np.random.default_rng([seed, step]).normal() for seed in seeds]
+        context.progress(step / 6)
+        time.sleep(setting.seconds / 6)
+    return xarray.Dataset({"total": ("seed", total)}, coords={"seed": list(seeds)})
+
+
 def failing(setting, seeds, context):
     raise ValueError(f"no luck at {setting.name}\nsecond line")
 

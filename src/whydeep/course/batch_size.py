@@ -58,14 +58,16 @@ def measure(setting: Setting, run: Run) -> xr.Dataset:
     samples = images.load_samples(setting, run)
     inits = run.streams("init", shared=True)  # by the sizes, which are compared
     training = images.start_training(setting, run, samples["train"], inits=inits)
-    images.train(training, setting.epochs, run.part(0, 0.8))
+    images.train(training, setting.epochs, run, share=0.8)
     part = images.load_samples(setting, run, train_images=setting.sharpness_images)
     on_test = Landscape(training.population, part["test"], CrossEntropy())
     on_train = Landscape(training.population, part["train"], CrossEntropy())
-    measured = []
-    for member in run.each_seed(0.8, 1):
-        draws = run.stream("probe", run.seeds[member], shared=True).torch_seed()
-        measured.append(_derivatives(on_test.select(member), on_train.select(member), draws))
+
+    def measure_seed(member: int, alone: Run) -> xr.Dataset:
+        (probe,) = alone.streams("probe", shared=True)
+        return _derivatives(on_test.select(member), on_train.select(member), probe.torch_seed())
+
+    measured = run.each_seed(measure_seed, 0.8, 1)
     values = run.dataset(images.final_values(training, samples))
     return xr.concat(measured, dim=values.seed).assign(values.data_vars)
 

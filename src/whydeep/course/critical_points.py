@@ -1,7 +1,7 @@
 """E5. Optimization: from where training ends to where the gradient vanishes, and how the loss curves there."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -81,23 +81,19 @@ def settings(plan: Plan) -> Iterator[Setting]:
 
 def measure(setting: Setting, run: Run) -> xr.Dataset:
     """Measure one seed after the other; the networks of a seed train and are solved as one population."""
-    n, measured = len(run.seeds), []
-    for index, seed in enumerate(run.seeds):
-        alone = replace(run, seeds=(seed,), progress=run.part(index / n, (index + 1) / n))
-        measured.append(_measure_seed(setting, alone))
-    return xr.concat(measured, "seed")
+    return xr.concat(run.each_seed(lambda _, alone: _measure_seed(setting, alone)), "seed")
 
 
 def _measure_seed(setting: Setting, run: Run) -> xr.Dataset:
     (samples,), (seed,) = functions.training_points(setting, run), run.seeds
     inits = [run.stream("init", seed, name=f"{setting.name} network {number}") for number in range(setting.networks)]
     training = functions.start_training(setting, run, samples, inits, setting.iterations)
-    functions.train(training, setting.iterations, run.part(0, 0.3))
+    functions.train(training, setting.iterations, run, share=0.3)
     landscape = Landscape(training.population, samples, MeanSquaredError())
     trained = landscape.points()
     converges = trained.isfinite().all(1)
     starts = torch.where(converges.unsqueeze(1), trained, 0.0)  # from anywhere, where training diverged
-    phase_two: dict[str, Any] = {"cycles": setting.cycles, "progress": run.part(0.3, 1)}
+    phase_two: dict[str, Any] = {"cycles": setting.cycles, "progress": run.part(0.3, 1), "loop": run.loop}
     if setting.activation == "relu":  # with corners that are rounded less and less
         points = instruments.find_stationary_points(landscape, starts, **phase_two)
     else:

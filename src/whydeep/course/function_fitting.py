@@ -70,7 +70,7 @@ def measure(setting: Setting, run: Run) -> xr.Dataset:
         partial(has_converged, window=WINDOW, improvement=IMPROVEMENT),
         every=WINDOW,
         bounds=(setting.least_iterations, setting.most_iterations),
-        progress=run.progress,
+        run=run,
     )
     unseen_x, unseen_y = functions.draw_points(setting.function, setting.unseen_points, generators, ordered=True)
     predicted = functions.predict(training.population, unseen_x)

@@ -23,6 +23,8 @@ END, MIDDLE = 8, 5
 """Points at the ends of the interval have |x| above the one, those in its middle up to the other."""
 WINDOW, IMPROVEMENT = 500, 0.01
 """A loss has converged where its mean over so many iterations is not by this share below that of as many before."""
+PARTS = 100
+"""Of a training, between which it tells its progress and may be interrupted."""
 SETTLED = 0.05
 """A loss has settled where it stays below this share of the target's variance."""
 
@@ -117,12 +119,12 @@ def start_training(
 
 
 def train(
-    training: Training, iterations: int, progress: Callable[[float], None], recorders: Sequence[Recorder] = ()
+    training: Training, iterations: int, run: Run, recorders: Sequence[Recorder] = (), *, share: float = 1.0
 ) -> None:
-    """Take iterations, and tell the share that is done now and then."""
-    for steps in np.diff(np.linspace(0, iterations, 21).astype(int)).tolist():
+    """Take iterations, which are the first share of the work."""
+    for steps in run.loop(np.diff(np.linspace(0, iterations, PARTS + 1).astype(int)).tolist(), training, *recorders):
         training.run(steps, recorders)
-        progress(training.step / iterations)
+        run.progress(share * training.step / iterations)
 
 
 def train_until(
@@ -131,7 +133,7 @@ def train_until(
     *,
     every: int,
     bounds: tuple[int, int],
-    progress: Callable[[float], None],
+    run: Run,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Train until each network's own end; each keeps the parameters of its own last iteration.
 
@@ -148,14 +150,17 @@ def train_until(
     recorder = Recorder(loss)
     final = training.population.flat.clone()
     stops, ended = np.zeros(len(final), dtype=int), np.zeros(len(final), dtype=bool)
-    while (stops == 0).any():
+    for _ in run.loop(range(0, most, every), training, recorder, final, stops, ended):
         training.run(min(every, most - training.step), [recorder])
-        progress(training.step / most)
+        run.progress(training.step / most)
         losses = recorder.values.cpu().numpy()
         for member in np.flatnonzero(stops == 0):
             ended[member] = training.step >= least and ends(losses[member])
             if ended[member] or training.step == most:
                 stops[member], final[member] = training.step, training.population.flat[member]
+        if stops.all():
+            break
+    losses = recorder.values.cpu().numpy()
     training.population.flat.copy_(final)
     # Always as long as the most: the shape must not depend on which networks train together.
     padded = np.full((len(losses), most), np.nan, dtype=losses.dtype)

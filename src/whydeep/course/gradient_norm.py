@@ -44,7 +44,7 @@ def measure(setting: Setting, run: Run) -> xr.Dataset:
     samples = Samples.each(functions.training_points(setting, run))
     training = functions.start_training(setting, run, samples, run.streams("init"), setting.iterations)
     losses, norms, by_layer = recorders = list(map(Recorder, (loss, gradient_norm, gradient_norm_by_layer)))
-    functions.train(training, setting.iterations, run.progress, recorders)
+    functions.train(training, setting.iterations, run, recorders)
     return run.dataset(
         {
             "loss": ("iteration", losses.values),

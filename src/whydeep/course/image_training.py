@@ -135,11 +135,11 @@ def start_training(
     )
 
 
-def train(training: Training, epochs: int, progress: Callable[[float], None]) -> None:
-    """Train for so many epochs, and tell the share that is done after each."""
-    for epoch in range(1, epochs + 1):
+def train(training: Training, epochs: int, run: Run, *, share: float = 1.0) -> None:
+    """Train for so many epochs, which are the first share of the work."""
+    for epoch in run.loop(range(1, epochs + 1), training):
         training.run_epoch()
-        progress(epoch / epochs)
+        run.progress(share * epoch / epochs)
 
 
 def evaluators(population: Population, samples: Mapping[str, Samples]) -> dict[str, Evaluator]:
@@ -174,7 +174,7 @@ def train_and_evaluate(
         per_seed: more variables [seed].
     """
     measured: dict[str, list[np.ndarray]] = defaultdict(list)
-    for epoch in range(1, setting.epochs + 1):
+    for epoch in run.loop(range(1, setting.epochs + 1), training, measured):
         before_epoch(epoch)
         training.run_epoch()
         for name, values in evaluate(evaluated).items():

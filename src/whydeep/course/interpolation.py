@@ -80,7 +80,7 @@ def measure(setting: Setting, run: Run) -> xr.Dataset:
         orders=streams("order", "first", "second", "second"),
         learning_rate=[setting.learning_rate] * n + [setting.second_learning_rate] * 2 * n,
     )
-    images.train(training, setting.epochs, run.part(0, 0.7))
+    images.train(training, setting.epochs, run, share=0.7)
     first, *seconds = (training.population.select(range(start, start + n)) for start in (0, n, 2 * n))
     evaluated = images.load_samples(setting, run, train_images=setting.evaluated_images)
     lines = []

@@ -46,7 +46,7 @@ def measure(setting: Setting, run: Run) -> xr.Dataset:
     """Train one network per seed, and evaluate it on all images at the end."""
     samples = images.load_samples(setting, run)
     training = images.start_training(setting, run, samples["train"])
-    images.train(training, setting.epochs, run.progress)
+    images.train(training, setting.epochs, run)
     return run.dataset(images.final_values(training, samples))
 
 

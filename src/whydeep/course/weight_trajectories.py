@@ -81,7 +81,7 @@ def measure(setting: Setting, run: Run) -> xr.Dataset:
     training = functions.start_training(setting, run, for_members, inits, setting.iterations)
     times = np.linspace(0, setting.iterations - 1, setting.snapshots).astype(int)
     paths, losses = recorders = [Recorder(measured, set(times.tolist())) for measured in (weights, loss)]
-    functions.train(training, setting.iterations, run.part(0, 0.8), recorders)
+    functions.train(training, setting.iterations, run, recorders, share=0.8)
     shape = (len(run.seeds), setting.series, setting.snapshots)
     vectors = paths.values.reshape(*shape, -1).double().cpu().numpy()
     trained = run.dataset(
@@ -92,15 +92,16 @@ def measure(setting: Setting, run: Run) -> xr.Dataset:
         },
         iteration_of_snapshot=("snapshot", times, {"long_name": "iteration before whose update the snapshot is taken"}),
     )
-    measured = [
-        _measure_paths(setting, run, index, vectors[index], training.population, samples[index])
-        for index in run.each_seed(0.8, 1)
-    ]
+
+    def measure_seed(index: int, alone: Run) -> xr.Dataset:
+        return _measure_paths(setting, alone, vectors[index], training.population, samples[index])
+
+    measured = run.each_seed(measure_seed, 0.8, 1)
     return xr.merge([trained, xr.concat(measured, trained.seed)], join="exact")
 
 
 def _measure_paths(
-    setting: Setting, run: Run, index: int, vectors: np.ndarray, population: Population, samples: Samples
+    setting: Setting, run: Run, vectors: np.ndarray, population: Population, samples: Samples
 ) -> xr.Dataset:
     """Principal components, directness and the loss surface of one seed's paths [series, snapshot, parameter]."""
     columns = [population.layout.columns(pattern) for pattern in PARTS.values()]
@@ -109,7 +110,7 @@ def _measure_paths(
         vectors = np.random.default_rng(0).standard_normal(vectors.shape)
     coordinates, explained, direct, null = [], [], [], []
     for number, part in enumerate(columns):
-        paths, generator = vectors[:, :, part], run.stream("null", run.seeds[index]).numpy(number)
+        paths, generator = vectors[:, :, part], run.stream("null", run.seeds[0]).numpy(number)
         walks = [random_walks_like(paths, generator) for _ in range(setting.walks)]
         pcas = [trajectory_pca(shown) for shown in (paths, walks[0])]
         coordinates.append([pca.coordinates for pca in pcas])

@@ -1,7 +1,8 @@
 """From where training ended to a point where the gradient vanishes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,10 +60,28 @@ class Solution:
         """Copy some points."""
         return Solution(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
-    def replace(self, chosen: Tensor, other: "Solution") -> None:
+    def checkpoint(self) -> dict[str, Tensor]:
+        """Copy all of it."""
+        return {name: getattr(self, name).clone() for name in self.__dataclass_fields__}
+
+    def restore(self, checkpoint: dict[str, Tensor]) -> None:
+        """Go back to what was copied."""
+        self.replace(slice(None), Solution(**checkpoint))
+
+    def replace(self, chosen: Tensor | slice, other: "Solution") -> None:
         """Put other points in the place of some."""
         for name in self.__dataclass_fields__:
             getattr(self, name)[chosen] = getattr(other, name)
+
+
+Loop = Callable[..., Iterable[int]]
+"""From the items of a loop, and what the loop changes, to the items: so that a caller can keep the state between two of
+them, and go on from there (see `study.Run.loop`)."""
+
+
+def plain_loop(items: Iterable[int], *state: Any) -> Iterable[int]:
+    """Go through all items."""
+    return items
 
 
 def minimise_gradient_norm(
@@ -130,6 +149,7 @@ def find_critical_points(
     cycles: int = 10,
     bent: bool = True,
     progress: Callable[[float], None] = lambda share: None,
+    loop: Loop = plain_loop,
 ) -> Solution:
     """Bring the gradient norm of every network below a tolerance; nearby where there is a critical point nearby.
 
@@ -143,11 +163,14 @@ def find_critical_points(
         cycles: at most.
         bent: whether bent steps are tried on the way down.
         progress: told the share of points that are done.
+        loop: goes through the cycles.
     """
-    best = minimise_gradient_norm(landscape, points, tolerance=tolerance)
-    running = landscape.at(points).clone()
+    starts = landscape.at(points)
+    best, running = Solution.at(landscape, starts), starts.clone()
     damping = best.losses.new_full((len(running),), 1e-3)
-    for cycle in range(cycles + 1):
+    for cycle in loop(range(cycles + 1), best, running, damping):
+        if cycle == 0:
+            best.replace(slice(None), minimise_gradient_norm(landscape, starts, tolerance=tolerance))
         progress(float((best.gradient_norms <= tolerance).double().mean()))
         open_ = torch.nonzero(best.gradient_norms > tolerance).squeeze(1)
         if len(open_) == 0 or cycle == cycles:

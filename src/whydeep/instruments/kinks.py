@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from whydeep.errors import SettingError
-from whydeep.instruments.critical_points import GRADIENT_TOLERANCE, find_critical_points
+from whydeep.instruments.critical_points import GRADIENT_TOLERANCE, Loop, find_critical_points, plain_loop
 from whydeep.landscape import Landscape
 
 ROUNDINGS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
@@ -30,6 +30,7 @@ def find_stationary_points(
     cycles: int = 6,
     widths: Sequence[float] = ROUNDINGS,
     progress: Callable[[float], None] = lambda share: None,
+    loop: Loop = plain_loop,
 ) -> Tensor:
     """Bring ReLU networks to critical points, or to kinks where the gradient jumps: [point, size].
 
@@ -42,12 +43,13 @@ def find_stationary_points(
         tolerance: gradient norm that shall be reached with sharp corners; rounded ones are solved to a hundredth of it.
         widths: of the rounded corners, in units of the inputs of hidden units, falling.
         progress: told the share of the widths that are done.
+        loop: goes through the cycles, once for each width.
     """
     points = landscape.at(points)
     for number, width in enumerate(widths):
         smooth = landscape.rounded(width)
         least = max(ACCURACY * width, tolerance / 100)
-        points = find_critical_points(smooth, points, tolerance=least, cycles=cycles, bent=False).points
+        points = find_critical_points(smooth, points, tolerance=least, cycles=cycles, bent=False, loop=loop).points
         progress((number + 1) / len(widths))
     return points
 

@@ -1,6 +1,7 @@
 """What is written down while a population trains."""
 
 from collections.abc import Callable, Container
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,16 @@ class Recorder:
         if self.wanted is None or training.step in self.wanted:
             self.steps.append(training.step)
             self._values.append(self.measure(training).clone())
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Copy what was measured so far."""
+        return {"steps": list(self.steps), "values": torch.stack(self._values) if self._values else None}
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Go back to what was measured then."""
+        self.steps[:] = checkpoint["steps"]
+        values = checkpoint["values"]
+        self._values[:] = [] if values is None else values.unbind(0)
 
     def clear(self) -> None:
         """Forget what was measured."""

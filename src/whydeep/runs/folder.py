@@ -4,6 +4,7 @@ units/EXPERIMENT/SETTING-DIGEST/seed-0000.nc   one unit each
 results/EXPERIMENT.nc                          the units of an experiment put together
 sections/EXPERIMENT.json                       what the report says of an experiment
 figures/, logs/, manifest.json, claims.json, own-claims.toml, report.html
+checkpoints/                                   the state of jobs that are not done
 damaged/                                       files that were not as they were written, under their paths
 
 All but logs carry a seal (see `seal`). Folders of earlier versions, whose files have none, can be read; their units are
@@ -16,7 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from whydeep.runs import netcdf
 from whydeep.runs.atomic import write_atomically
 from whydeep.runs.lock import exclusive
 from whydeep.runs.seal import DamagedError, UnsealedError, seal, unseal
-from whydeep.runs.unit import Job
+from whydeep.runs.unit import RANGES, Job, read_ranges, write_ranges
 
 SCHEMA = 2
 """Of manifests: counted up when older versions can no longer read a folder. From 2 on all files carry seals."""
@@ -53,6 +54,7 @@ CONTENTS = (
     "figures",
     "sections",
     "progress",
+    "checkpoints",
     "damaged",
     "logs",
     *MANIFESTS,
@@ -257,6 +259,27 @@ class RunFolder:
 
     def _units(self, experiment: str) -> Path:
         return self.path / "units" / _file_safe(experiment)
+
+    def checkpoint(self, job: Job) -> Path:
+        """Return where the state of a job lies until it is measured."""
+        return self._checkpoints(job) / f"seeds-{write_ranges(job.seeds)}.checkpoint"
+
+    def checkpointed(self, job: Job) -> list[tuple[int, ...]]:
+        """Return the groups of seeds for which a checkpoint of this setting is there, largest first."""
+        names = [path.stem.removeprefix("seeds-") for path in self._checkpoints(job).glob("seeds-*.checkpoint")]
+        groups = [read_ranges(name) for name in names if re.fullmatch(RANGES, name)]
+        return sorted(groups, key=lambda group: (-len(group), group))
+
+    def drop_checkpoint(self, job: Job) -> None:
+        """Remove the checkpoint of a job, and folders that are empty then."""
+        path = self.checkpoint(job)
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or not empty
+            for folder in list(path.parents)[:3]:
+                folder.rmdir()
+
+    def _checkpoints(self, job: Job) -> Path:
+        return self.path / "checkpoints" / _file_safe(job.experiment) / job.digest
 
     def log(self, job: Job) -> Path:
         """Return where the traceback of a failure of this job goes."""

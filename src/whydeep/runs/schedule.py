@@ -1,12 +1,14 @@
 """Measure the units that are missing, longest jobs first; failures and interruptions lose nothing that is finished."""
 
 import logging
+import math
 import shutil
 import traceback
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from whydeep.runs.display import Display, choose_display
@@ -17,6 +19,10 @@ from whydeep.runs.unit import Context, Job
 from whydeep.runs.workers import Workers, perform
 
 TICK = 0.2  # seconds between two looks at signals and progress
+LONGEST_JOB = 300.0
+"""Predicted seconds of a job, if it has several seeds."""
+LONG_SEED = 100.0
+"""Predicted seconds of one seed from which on it is a job of its own."""
 logger = logging.getLogger(__name__)
 
 
@@ -65,8 +71,9 @@ def execute(
 ) -> Outcome:
     """Measure the units that are not on disk yet, and keep each job's as soon as it is done.
 
-    A job that raises is noted and the others go on. If a worker dies, the jobs that were running are tried
-    once more, one at a time, and the one that breaks its worker again has failed.
+    A job that was interrupted goes on from its checkpoint. A job that raises is noted and the others go on. If a worker
+    dies, the jobs that were running are tried once more, one at a time, and the one that breaks its worker again has
+    failed.
     SIGINT and SIGTERM stop the workers at once; what is finished is kept. (Another executor's running jobs
     can't be stopped, only let go.)
 
@@ -74,12 +81,13 @@ def execute(
         jobs: what to measure; the longest starts first.
         folder: where units are kept; hold it with ``folder.claim()``.
         context: what all jobs share.
-        workers: processes of one thread each; ignored if an executor is given.
+        workers: processes of one thread each; with an executor, the places that jobs are shared out to.
         executor: any other place to run, such as Dask's ``client.get_executor()``; it stays open.
-        split: measure only the missing seeds of a job that is partly there; otherwise all its seeds again.
+        split: whether seeds may be measured in other groups than a job's: those that are missing, in jobs of some
+            minutes. Otherwise a job that is partly there is measured again with all its seeds.
         display: where progress goes; bars or lines on standard error if not given.
     """
-    todo, skipped = _plan(jobs, folder, split)
+    todo, skipped = _plan(jobs, folder, split, workers)
     outcome = Outcome(skipped=skipped)
     if not todo:
         return outcome
@@ -103,22 +111,54 @@ def execute(
     return outcome
 
 
-def _plan(jobs: Iterable[Job], folder: RunFolder, split: bool) -> tuple[list[Job], int]:
+def _plan(jobs: Iterable[Job], folder: RunFolder, split: bool, workers: int) -> tuple[list[Job], int]:
     """Return the jobs to do, longest first, and the number of units that need no work."""
-    todo, skipped = [], 0
     jobs = list(jobs)
     damaged = {path: reason for job in jobs for path, reason in folder.damaged(job).items()}
     if damaged:
         folder.set_aside(damaged)
+    begun: list[Job] = []
+    fresh: list[Job] = []
+    skipped = 0
     for job in jobs:
         missing = folder.missing(job)
+        skipped += len(job.seeds) - len(missing if split or not missing else job.seeds)
         if missing:
-            seeds = missing if split else job.seeds
-            todo.append(replace(job, seeds=seeds))
-            skipped += len(job.seeds) - len(seeds)
-        else:
-            skipped += len(job.seeds)
+            some, rest = _continue(replace(job, seeds=missing if split else job.seeds), folder, split)
+            begun += some
+            fresh += rest
+    todo = begun + (share_out(fresh, workers) if split else fresh)
     return sorted(todo, key=lambda job: -job.cost), skipped
+
+
+def _continue(job: Job, folder: RunFolder, split: bool) -> tuple[list[Job], list[Job]]:
+    """Take a job apart into groups of seeds that go on from a checkpoint, and the others; drop what fits no more."""
+    begun, left = [], set(job.seeds)
+    for seeds in folder.checkpointed(job):
+        group = replace(job, seeds=seeds)
+        if left.issuperset(seeds) and (split or seeds == job.seeds):
+            begun.append(group)
+            left.difference_update(seeds)
+        else:
+            folder.drop_checkpoint(group)
+    return begun, [replace(job, seeds=tuple(sorted(left)))] if left else []
+
+
+def share_out(jobs: Sequence[Job], workers: int) -> list[Job]:
+    """Split the seeds of jobs that are too long for all workers to be busy until the end, or to be lost.
+
+    A job takes at most half of a worker's fair share, and five minutes where a seed alone takes no longer. A seed that
+    takes long is a job of its own: large networks gain nothing from each other's company, and fit the cache better
+    alone. How seeds are split never changes their numbers.
+    """
+    limit = min(sum(job.cost for job in jobs) / (2 * workers) if workers > 1 else LONGEST_JOB, LONGEST_JOB)
+    shared = []
+    for job in jobs:
+        most = 1 if job.setting.cost > LONG_SEED else max(1, int(limit * len(job.seeds) / job.cost))
+        pieces = math.ceil(len(job.seeds) / most)
+        bounds = [len(job.seeds) * piece // pieces for piece in range(pieces + 1)]
+        shared += [replace(job, seeds=job.seeds[start:stop]) for start, stop in pairwise(bounds)]
+    return shared
 
 
 @dataclass(frozen=True)
@@ -191,7 +231,8 @@ class _Schedule:
     def _start(self, job: Job, *, suspect: bool = False) -> None:
         self._started += 1
         progress = self._folder.progress.absolute() / f"{self._started}.txt"
-        future = self._executor.submit(perform, job, self._context, progress)
+        checkpoint = self._folder.checkpoint(job).absolute(), self._folder.name(self._folder.checkpoint(job))
+        future = self._executor.submit(perform, job, self._context, progress, checkpoint)
         self.running[future] = _Task(job, progress, suspect)
 
     def _collect(self, future: Future, task: _Task) -> None:
@@ -213,9 +254,11 @@ class _Schedule:
             seconds = round(performed.seconds, 3)
             timing = Timing(job.experiment, job.setting.name, job.seeds, seconds, performed.machine)
             self._outcome.timings.append(timing)
+            self._folder.drop_checkpoint(job)
         self._costs_done += job.cost
 
     def _fail(self, job: Job, message: str, error: BaseException) -> None:
+        self._folder.drop_checkpoint(job)  # it may be the reason
         log = self._folder.log(job)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:

@@ -9,8 +9,8 @@ import enum
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import numpy as np
 import xarray
 
 from whydeep.errors import SettingError
+from whydeep.runs.checkpoint import Checkpoint
 
 
 class Setting(Protocol):
@@ -40,13 +41,15 @@ def no_progress(fraction: float) -> None:
 class Context:
     """What every job of a run shares: where it computes, on which data, from which root seed.
 
-    ``progress(fraction)`` says how much of the job is done; a job calls it as often as it likes.
+    ``progress(fraction)`` says how much of the job is done; a job calls it as often as it likes. ``checkpoint`` keeps
+    the state of its loops.
     """
 
     device: str = "cpu"
     source: Any = None
     root_seed: int = 0
     progress: Callable[[float], None] = no_progress
+    checkpoint: Checkpoint = field(default_factory=Checkpoint, compare=False)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,30 @@ def format_seeds(seeds: tuple[int, ...]) -> str:
     if len(seeds) > 2 and seeds == tuple(range(seeds[0], seeds[-1] + 1)):
         return f"seeds {seeds[0]}-{seeds[-1]}"
     return "seeds " + ", ".join(map(str, seeds))
+
+
+RANGES = r"\d+(-\d+)?(_\d+(-\d+)?)*"
+
+
+def write_ranges(seeds: Sequence[int]) -> str:
+    """Write ascending seeds for the name of a file.
+
+    >>> write_ranges((0, 1, 2, 4)), read_ranges("0-2_4")
+    ('0-2_4', (0, 1, 2, 4))
+    """
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return "_".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def read_ranges(text: str) -> tuple[int, ...]:
+    """Read what `write_ranges` wrote."""
+    bounds = [tuple(map(int, part.split("-"))) for part in text.split("_")]
+    return tuple(seed for bound in bounds for seed in range(bound[0], bound[-1] + 1))
 
 
 def split_seeds(job: Job, measured: xarray.Dataset) -> dict[int, xarray.Dataset]:

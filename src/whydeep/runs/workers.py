@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import whydeep
 from whydeep.runs import netcdf
+from whydeep.runs.checkpoint import Checkpoint, CheckpointFile
 from whydeep.runs.machine import machine_kind
 from whydeep.runs.progress import ProgressFile
 from whydeep.runs.unit import Context, Job, split_seeds
@@ -47,14 +49,23 @@ class Performed:
     machine: str
 
 
-def perform(job: Job, context: Context, progress: Path) -> Performed:
-    """Measure a job."""
+def perform(job: Job, context: Context, progress: Path, checkpoint: tuple[Path, str] | None = None) -> Performed:
+    """Measure a job.
+
+    Args:
+        progress: file that tells how much of it is done.
+        checkpoint: file of its checkpoint, and what this file belongs to; without it, none is written.
+    """
+    machine = machine_kind(context.device)
+    if checkpoint:
+        file = CheckpointFile(*checkpoint, writer=f"whydeep {whydeep.__version__}, {machine}")
+        context = replace(context, checkpoint=Checkpoint(file))
     report = ProgressFile(progress)
     report(0.0)
     start = time.perf_counter()
     measured = job.measure(job.setting, job.seeds, replace(context, progress=report))
     files = {seed: netcdf.to_bytes(unit) for seed, unit in split_seeds(job, measured).items()}
-    return Performed(files, time.perf_counter() - start, machine_kind(context.device))
+    return Performed(files, time.perf_counter() - start, machine)
 
 
 class _Worker(multiprocessing.context.SpawnProcess):

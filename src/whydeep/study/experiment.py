@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,11 +17,14 @@ from whydeep.errors import SettingError, one_line
 from whydeep.population import Stream
 from whydeep.population.streams import Purpose
 from whydeep.report.elements import Figure, Table
+from whydeep.runs.checkpoint import Checkpoint, State
 from whydeep.runs.unit import no_progress
 from whydeep.study.design import Design, Plan
 from whydeep.study.files import defining_file, portable
 from whydeep.variables import Variable, words
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 FigureMaker = Callable[[xr.Dataset], Figure | Sequence[Figure]]
 TableMaker = Callable[[xr.Dataset], Table | Sequence[Table]]
 
@@ -68,6 +71,7 @@ class Run:
         root_seed, device: of the run.
         progress: takes the share of the work that is done, from 0 to 1.
         source: where the images are; None for an experiment that uses none.
+        checkpoint: keeps the state of its loops.
     """
 
     experiment: str
@@ -77,6 +81,7 @@ class Run:
     device: str = "cpu"
     progress: Callable[[float], None] = no_progress
     source: Any = None
+    checkpoint: Checkpoint = field(default_factory=Checkpoint, compare=False, repr=False)
 
     def stream(self, purpose: Purpose, seed: int, *, shared: bool = False, name: str | None = None) -> Stream:
         """Return the random stream of a seed for a purpose.
@@ -96,16 +101,41 @@ class Run:
         """Return a function that reports the progress of a part of the work."""
         return lambda share: self.progress(start + (stop - start) * share)
 
-    def each_seed(self, start: float = 0.0, stop: float = 1.0) -> Iterator[int]:
-        """Go through the indices of the seeds, and report the progress of this part of the work after each.
+    def loop(self, items: Iterable[Item], *state: State) -> Iterator[Item]:
+        """Go through items, such as epochs; after an interruption, those that were gone through are passed over.
 
-        >>> shares = []
-        >>> list(Run("demo", Setting(), seeds=(3, 4), progress=shares.append).each_seed(0.5, 1)), shares
-        ([0, 1], [0.75, 1.0])
+        Args:
+            items: the same at every call.
+            state: all that the loop changes and that is needed after it: trainings, recorders, tensors, arrays, and
+                lists and dictionaries of such. It is put back in place.
+
+        >>> total = np.zeros(1)
+        >>> for number in Run("demo", Setting(), seeds=(0,)).loop(range(4), total):
+        ...     total += number
+        >>> total
+        array([6.])
         """
-        for index in range(len(self.seeds)):
-            yield index
-            self.part(start, stop)((index + 1) / len(self.seeds))
+        return self.checkpoint.loop(items, *state)
+
+    def each_seed(self, measure: Callable[[int, "Run"], Result], start: float = 0.0, stop: float = 1.0) -> list[Result]:
+        """Measure seed by seed; after an interruption, what was measured is not measured again.
+
+        Args:
+            measure: given the index of a seed and a run of this seed alone, returns a data set or other values.
+            start, stop: the part of the work whose progress this is.
+
+        >>> Run("demo", Setting(), seeds=(3, 4)).each_seed(lambda index, run: (index, run.seeds))
+        [(0, (3,)), (1, (4,))]
+        """
+        width = (stop - start) / len(self.seeds)
+
+        def measure_seed(index: int) -> Result:
+            part = self.part(start + index * width, start + (index + 1) * width)
+            measured = measure(index, replace(self, seeds=(self.seeds[index],), progress=part))
+            part(1.0)
+            return measured
+
+        return self.checkpoint.collect(range(len(self.seeds)), measure_seed)
 
     def images(self) -> Dataset:
         """Return the data set of images."""

@@ -1,13 +1,11 @@
 """Run experiments: settings to jobs, units to results, results to figures and a report."""
 
 import json
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -27,9 +25,6 @@ from whydeep.study.request import Request, read_study
 from whydeep.study.results import FORMAT, combine, units_digest
 from whydeep.study.verdicts import UserClaimsFile, judge_folder, read_user_claims
 
-LONG = 100.0
-"""Predicted seconds of one seed from which on it is a job of its own."""
-
 
 @dataclass(frozen=True)
 class Measurement:
@@ -44,7 +39,16 @@ class Measurement:
         Raises:
             SettingError: the function does not return what results are made of.
         """
-        run = Run(self.experiment, setting, seeds, context.root_seed, context.device, context.progress, context.source)
+        run = Run(
+            self.experiment,
+            setting,
+            seeds,
+            root_seed=context.root_seed,
+            device=context.device,
+            progress=context.progress,
+            source=context.source,
+            checkpoint=context.checkpoint,
+        )
         measured = self.measure(setting, run)
         if not isinstance(measured, xr.Dataset):
             raise SettingError(f"measure must return an xarray.Dataset, not {type(measured).__name__}")
@@ -258,11 +262,8 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
             command=request.command,
         ) as manifest,
     ):
-        shared = _share_out(jobs, workers) if study.device == "cpu" else jobs
         start = time.perf_counter()
-        outcome = execute(
-            shared, folder, study.context, workers=workers, executor=executor, split=study.device == "cpu"
-        )
+        outcome = execute(jobs, folder, study.context, workers=workers, executor=executor, split=study.device == "cpu")
         console.say(console.costs(outcome, time.perf_counter() - start, workers))
         manifest.add(outcome)
         problem: WhydeepError | None = None
@@ -297,24 +298,6 @@ def _device(asked: str) -> str:
     if asked == "cuda" and not torch.cuda.is_available():
         raise SettingError("--device cuda needs a CUDA GPU that PyTorch can use, and none is available: give cpu")
     return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def _share_out(jobs: Sequence[Job], workers: int) -> list[Job]:
-    """Split the seeds of jobs that are too long for all workers to be busy until the end.
-
-    A job takes at most half of a worker's fair share, and a seed that takes long on its own is a job of its own: large
-    networks gain nothing from each other's company, and fit the cache better alone. How seeds are split never changes
-    their numbers.
-    """
-    limit = sum(job.cost for job in jobs) / (2 * workers)
-    shared = []
-    for job in jobs:
-        pieces = min(len(job.seeds), math.ceil(job.cost / limit)) if workers > 1 else 1
-        if job.setting.cost > LONG:
-            pieces = len(job.seeds)
-        bounds = [len(job.seeds) * piece // pieces for piece in range(pieces + 1)]
-        shared += [replace(job, seeds=job.seeds[start:stop]) for start, stop in pairwise(bounds)]
-    return shared
 
 
 def _write_results(folder: RunFolder, study: Study, experiment: Experiment, jobs: Sequence[Job]) -> None:

@@ -1,0 +1,185 @@
+"""The state of a job's loops, written down every half a minute, so that a kill loses no more than that.
+
+A job that was interrupted is measured again from its beginning, but for its loops: what they went through is passed
+over, and the state that they had is put back. All else is computed once more, and must come out the same.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from whydeep.runs.atomic import write_atomically
+from whydeep.runs.packing import pack, unpack
+from whydeep.runs.seal import DamagedError, seal, unseal
+
+INTERVAL = 30.0
+"""Seconds between two checkpoints of a job; shorter jobs write none."""
+SHORT = 5.0
+"""Seconds of a job's beginning whose loops are gone through again instead of being kept."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Key = tuple[int, ...]
+
+
+class Resumable(Protocol):
+    """What has a state of its own, such as a training or a recorder."""
+
+    def checkpoint(self) -> Any:
+        """Copy the state: tensors, arrays, data sets, numbers and texts, in lists and dictionaries."""
+
+    def restore(self, checkpoint: Any) -> None:
+        """Go back to a state."""
+
+
+State = Resumable | torch.Tensor | np.ndarray | list | dict
+"""What a loop changes: it is put back in place."""
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """Where the checkpoint of a job lies, and by what it was written: another version or machine starts anew.
+
+    Where the folder cannot be reached, nothing is kept.
+    """
+
+    path: Path
+    name: str
+    writer: str
+
+    def read(self) -> dict[Key, tuple[int, list]]:
+        """Return the loops that were kept, with their states; none if they are not as they were written."""
+        try:
+            kept = unpack(unseal(self.path.read_bytes(), self.name)[0])
+        except (OSError, ValueError, RuntimeError, DamagedError):  # RuntimeError: of a device that is not there
+            return {}
+        if kept["writer"] != self.writer:
+            return {}
+        return {tuple(key): (passed, states) for key, passed, states in kept["loops"]}
+
+    def write(self, loops: dict[Key, tuple[int, list]]) -> None:
+        """Write loops down."""
+        entries = [(list(key), passed, states) for key, (passed, states) in loops.items()]
+        try:
+            write_atomically(self.path, seal(pack({"writer": self.writer, "loops": entries}), self.name))
+        except OSError:
+            return
+
+
+class Checkpoint:
+    """The loops of a job that can go on where they were; without a file, loops like any.
+
+    Args:
+        file: where their state is kept.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, file: CheckpointFile | None = None, *, clock: Callable[[], float] = time.monotonic):
+        self._file, self._clock = file, clock
+        self._kept = file.read() if file else {}
+        self._start = self._written = clock()
+        self._within: Key = ()
+        self._count = 0
+        self._open = False
+
+    def loop(self, items: Iterable[Item], *state: State) -> Iterator[Item]:
+        """Go through items; those that were gone through before an interruption are passed over.
+
+        Loops cannot lie in each other, but in what `collect` calls.
+
+        Args:
+            items: what to go through, the same at every call.
+            state: all that the body of the loop changes and that is needed after it.
+
+        >>> total = [0]
+        >>> for number in Checkpoint().loop(range(4), total):
+        ...     total[0] += number
+        >>> total
+        [6]
+        """
+        if self._open:
+            raise RuntimeError("a loop lies in another: put it into a function that collect calls")
+        key = self._next_key()
+        passed, states = self._kept.get(key, (0, None))
+        if states is not None:
+            for part, saved in zip(state, states, strict=True):
+                _restore(part, saved)
+        if passed < 0:  # gone through
+            return
+        self._open = True
+        try:
+            for index, item in enumerate(items):
+                if index >= passed:
+                    yield item
+                    if self._file and self._clock() - self._written >= INTERVAL:
+                        self._kept[key] = index + 1, _capture(state)
+                        self._write()
+        finally:  # of the items, or by a break
+            self._open = False
+            if self._file and self._clock() - self._start >= SHORT:
+                self._kept[key] = -1, _capture(state)
+
+    def collect(self, items: Sequence[Item], function: Callable[[Item], Result]) -> list[Result]:
+        """Call a function for every item, and return its results; those that are there are not computed again.
+
+        Args:
+            items: the same at every call.
+            function: may go through loops; its results must be tensors, arrays, data sets, numbers or texts.
+        """
+        key = self._next_key()
+        results: list = list(self._kept.get(key, (0, []))[1])
+        outside = self._within, self._count
+        for index in range(len(results), len(items)):
+            self._within, self._count = (*key, index), 0
+            results.append(function(items[index]))
+            self._within, self._count = outside
+            if self._file:
+                self._kept = {name: kept for name, kept in self._kept.items() if name[: len(key)] != key}
+                self._kept[key] = index + 1, list(results)
+                if self._clock() - self._written >= INTERVAL:
+                    self._write()
+        return results
+
+    def _next_key(self) -> Key:
+        self._count += 1
+        return (*self._within, self._count)
+
+    def _write(self) -> None:
+        assert self._file is not None
+        self._file.write(self._kept)
+        self._written = self._clock()
+
+
+def _capture(state: Iterable[State]) -> list:
+    return [_copy(part) for part in state]
+
+
+def _copy(part: Any) -> Any:
+    if isinstance(part, torch.Tensor):
+        return part.detach().clone()
+    if isinstance(part, np.ndarray):
+        return part.copy()
+    if isinstance(part, list):
+        return [_copy(item) for item in part]
+    if isinstance(part, dict):
+        return {key: _copy(item) for key, item in part.items()}
+    return part.checkpoint() if hasattr(part, "checkpoint") else part
+
+
+def _restore(part: State, saved: Any) -> None:
+    if isinstance(part, torch.Tensor):
+        part.copy_(saved)
+    elif isinstance(part, np.ndarray):
+        part[...] = saved
+    elif isinstance(part, list):
+        part[:] = saved
+    elif isinstance(part, dict):
+        part.clear()
+        part.update(saved)
+    else:
+        part.restore(saved)
