@@ -16,7 +16,8 @@ SEEDS = (0, 1)
 def test_what_was_interrupted_comes_out_the_same(experiment, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
     monkeypatch.setattr(checkpoint, "SHORT", 0.0)
-    longer = {"epochs": 3} if "epochs" in experiment.design else {}
+    lengths = {"epochs": 3, "least_iterations": 1500, "most_iterations": 1500}
+    longer = {name: value for name, value in lengths.items() if name in experiment.design}
     settings = settings_of(experiment, images=DIGITS if experiment.uses_images else None, **longer)
     setting = settings[-1]
 
