@@ -12,8 +12,8 @@ class Dying(CheckpointFile):
 
     lives = 1
 
-    def write(self, loops):
-        super().write(loops)
+    def write(self, loops, done):
+        super().write(loops, done)
         object.__setattr__(self, "lives", self.lives - 1)
         if self.lives == 0:
             raise KilledError

@@ -11,15 +11,18 @@ seal       checksums that files carry, and what they belong to
 lock       one process a folder
 machine    kinds of machines, on which numbers are the same to the bit
 manifest   what was run, with what, when, and how it ended
-progress   how far a job is, and how long the rest takes
+progress   how far jobs are
+estimate   how long the rest takes, as a range
+checkpoint the state of a job's loops, from which it can go on; packing: as bytes
 display    progress for people: bars on a terminal, lines elsewhere
 """
 
 from whydeep.runs.display import BarDisplay, Display, LineDisplay, choose_display
+from whydeep.runs.estimate import Piece, estimate_range
 from whydeep.runs.folder import RunFolder, remove
 from whydeep.runs.machine import machine_kind
 from whydeep.runs.manifest import Manifest, git_state, read_manifest
-from whydeep.runs.progress import Estimator, Snapshot, format_duration
+from whydeep.runs.progress import Snapshot, format_duration
 from whydeep.runs.schedule import Failure, Outcome, Timing, execute
 from whydeep.runs.seal import DamagedError, UnsealedError, without_seal
 from whydeep.runs.unit import Context, Job, Setting, digest
@@ -30,12 +33,12 @@ __all__ = [
     "Context",
     "DamagedError",
     "Display",
-    "Estimator",
     "Failure",
     "Job",
     "LineDisplay",
     "Manifest",
     "Outcome",
+    "Piece",
     "RunFolder",
     "Setting",
     "Snapshot",
@@ -43,6 +46,7 @@ __all__ = [
     "UnsealedError",
     "choose_display",
     "digest",
+    "estimate_range",
     "execute",
     "format_duration",
     "git_state",

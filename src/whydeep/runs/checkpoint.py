@@ -52,21 +52,24 @@ class CheckpointFile:
     name: str
     writer: str
 
-    def read(self) -> dict[Key, tuple[int, list]]:
-        """Return the loops that were kept, with their states; none if they are not as they were written."""
+    def read(self) -> tuple[dict[Key, tuple[int, list]], float]:
+        """Return the loops that were kept, with their states, and the share of the job that was done.
+
+        Nothing if they are not as they were written.
+        """
         try:
             kept = unpack(unseal(self.path.read_bytes(), self.name)[0])
         except (OSError, ValueError, RuntimeError, DamagedError):  # RuntimeError: of a device that is not there
-            return {}
+            return {}, 0.0
         if kept["writer"] != self.writer:
-            return {}
-        return {tuple(key): (passed, states) for key, passed, states in kept["loops"]}
+            return {}, 0.0
+        return {tuple(key): (passed, states) for key, passed, states in kept["loops"]}, kept["done"]
 
-    def write(self, loops: dict[Key, tuple[int, list]]) -> None:
-        """Write loops down."""
+    def write(self, loops: dict[Key, tuple[int, list]], done: float) -> None:
+        """Write loops down, and the share of the job that is done."""
         entries = [(list(key), passed, states) for key, (passed, states) in loops.items()]
         try:
-            write_atomically(self.path, seal(pack({"writer": self.writer, "loops": entries}), self.name))
+            write_atomically(self.path, seal(pack({"writer": self.writer, "done": done, "loops": entries}), self.name))
         except OSError:
             return
 
@@ -76,12 +79,22 @@ class Checkpoint:
 
     Args:
         file: where their state is kept.
+        share_done: of the job, when it is asked.
         clock: seconds that only grow.
+
+    Attributes:
+        begun: the share of the job that was done before.
     """
 
-    def __init__(self, file: CheckpointFile | None = None, *, clock: Callable[[], float] = time.monotonic):
-        self._file, self._clock = file, clock
-        self._kept = file.read() if file else {}
+    def __init__(
+        self,
+        file: CheckpointFile | None = None,
+        *,
+        share_done: Callable[[], float] = float,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._file, self._clock, self._share_done = file, clock, share_done
+        self._kept, self.begun = file.read() if file else ({}, 0.0)
         self._start = self._written = clock()
         self._within: Key = ()
         self._count = 0
@@ -151,7 +164,7 @@ class Checkpoint:
 
     def _write(self) -> None:
         assert self._file is not None
-        self._file.write(self._kept)
+        self._file.write(self._kept, self._share_done())
         self._written = self._clock()
 
 

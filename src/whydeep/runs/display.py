@@ -96,8 +96,8 @@ def choose_display(stream: TextIO | None = None) -> Display:
 def format_line(snapshot: Snapshot) -> str:
     """Write a snapshot as one line.
 
-    >>> format_line(Snapshot(12, 45, 0.38, 80.0, (("toy deep (seeds 0-2)", 0.5),)))
-    '12 of 45 units · 38 % · about 1 min 20 s left · running: toy deep (seeds 0-2)'
+    >>> format_line(Snapshot(12, 45, 0.38, (70.0, 90.0), (("toy deep (seeds 0-2)", 0.5),)))
+    '12 of 45 units · 38 % · about 1 to 2 min left · running: toy deep (seeds 0-2)'
     """
     parts = [f"{snapshot.units} of {snapshot.total} units", f"{snapshot.fraction:.0%}".replace("%", " %")]
     parts.append(snapshot.time_left)

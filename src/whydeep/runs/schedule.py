@@ -3,6 +3,7 @@
 import logging
 import math
 import shutil
+import time
 import traceback
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -12,9 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from whydeep.runs.display import Display, choose_display
+from whydeep.runs.estimate import Piece, estimate_range
 from whydeep.runs.folder import RunFolder
 from whydeep.runs.interrupt import interruption
-from whydeep.runs.progress import Estimator, Snapshot, read_fraction
+from whydeep.runs.progress import Snapshot, read_progress
 from whydeep.runs.unit import Context, Job
 from whydeep.runs.workers import Workers, perform
 
@@ -92,7 +94,7 @@ def execute(
     if not todo:
         return outcome
     pool = Workers(workers) if executor is None else executor
-    schedule = _Schedule(todo, folder, context, outcome, pool, workers if executor is None else None)
+    schedule = _Schedule(todo, folder, context, outcome, pool, workers, ours=executor is None)
     try:
         with interruption() as interrupted, display or choose_display() as shown:
             folder.progress.mkdir(parents=True, exist_ok=True)
@@ -161,11 +163,12 @@ def share_out(jobs: Sequence[Job], workers: int) -> list[Job]:
     return shared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Task:
     job: Job
     progress: Path
     suspect: bool  # was in flight when a worker died
+    seen: list[float] = field(default_factory=list)  # when its first report was read
 
 
 class _Schedule:
@@ -178,18 +181,20 @@ class _Schedule:
         context: Context,
         outcome: Outcome,
         executor: Executor,
-        workers: int | None,
+        workers: int,
+        *,
+        ours: bool,
     ) -> None:
         self.waiting = deque(jobs)
         self.suspects: deque[Job] = deque()
         self.running: dict[Future, _Task] = {}
         self._folder, self._context, self._outcome = folder, context, outcome
         self._executor = executor
-        self._workers = workers  # None: an executor that is not ours
+        self._workers, self._ours = workers, ours
         self._started = 0
-        self._costs_done = 0.0
+        self._done: list[Piece] = []
         self._units_total = outcome.skipped + sum(len(job.seeds) for job in jobs)
-        self._estimator = Estimator(sum(job.cost for job in jobs), workers=workers)
+        self._cost = sum(job.cost for job in jobs)
 
     def advance(self) -> bool:
         """Start what can start, wait a moment, store what is done; False once nothing is left."""
@@ -206,17 +211,27 @@ class _Schedule:
 
     def snapshot(self) -> Snapshot:
         """Describe this moment."""
-        reports = [(task.job, read_fraction(task.progress)) for task in self.running.values()]
-        done = self._costs_done + sum(job.cost * (fraction or 0.0) for job, fraction in reports)
-        left = [job.cost * (1.0 - (fraction or 0.0)) for job, fraction in reports]
-        left += [job.cost for job in (*self.waiting, *self.suspects)]
+        reports = {task: read_progress(task.progress) for task in self.running.values()}
+        pieces = [self._watch(task, report) for task, report in reports.items()]
+        pieces += [Piece(job.experiment, left=job.cost) for job in (*self.waiting, *self.suspects)]
+        left = sum(piece.left for piece in pieces)
         return Snapshot(
             units=self._outcome.skipped + self._outcome.finished,
             total=self._units_total,
-            fraction=done / self._estimator.total,
-            remaining=self._estimator.remaining(done, longest=max(left, default=0.0)),
-            running=tuple((job.label, fraction) for job, fraction in reports if fraction is not None),
+            fraction=1 - left / self._cost,
+            remaining=estimate_range([*self._done, *pieces], self._workers),
+            running=tuple((task.job.label, report[0]) for task, report in reports.items() if report is not None),
         )
+
+    def _watch(self, task: _Task, report: tuple[float, float] | None) -> Piece:
+        """What is done and left of a running job, and for how long it was watched."""
+        kind, cost = task.job.experiment, task.job.cost
+        if report is None:
+            return Piece(kind, left=cost)
+        now, (done, begun) = time.monotonic(), report
+        if not task.seen:
+            task.seen.append(now)
+        return Piece(kind, done=cost * (done - begun), left=cost * (1 - done), seconds=now - task.seen[0])
 
     def _fill(self) -> None:
         # Our own pool gets no more than it has workers, so that what is in flight is what is running. A
@@ -225,7 +240,7 @@ class _Schedule:
             self._start(self.suspects.popleft(), suspect=True)
         if self.suspects or any(task.suspect for task in self.running.values()):
             return
-        while self.waiting and (self._workers is None or len(self.running) < self._workers):
+        while self.waiting and (not self._ours or len(self.running) < self._workers):
             self._start(self.waiting.popleft())
 
     def _start(self, job: Job, *, suspect: bool = False) -> None:
@@ -242,7 +257,7 @@ class _Schedule:
             for seed, data in performed.files.items():
                 self._folder.store(job, seed, data)
         except BrokenExecutor as error:
-            if self._workers is not None and not task.suspect:
+            if self._ours and not task.suspect:
                 self.suspects.append(job)
                 return
             self._fail(job, "its worker process died, twice (killed, or out of memory?)", error)
@@ -254,8 +269,8 @@ class _Schedule:
             seconds = round(performed.seconds, 3)
             timing = Timing(job.experiment, job.setting.name, job.seeds, seconds, performed.machine)
             self._outcome.timings.append(timing)
+            self._done.append(Piece(job.experiment, job.cost * (1 - performed.begun), 0.0, performed.seconds))
             self._folder.drop_checkpoint(job)
-        self._costs_done += job.cost
 
     def _fail(self, job: Job, message: str, error: BaseException) -> None:
         self._folder.drop_checkpoint(job)  # it may be the reason

@@ -39,7 +39,8 @@ PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class Performed:
-    """A job that was measured: the netCDF4 file of each seed, the seconds it took, and the kind of machine.
+    """A job that was measured: the netCDF4 file of each seed, the seconds it took, on what kind of machine, and the
+    share of the work that an interrupted run had done.
 
     The files come back as bytes, so a worker needs no part of the run folder's file system.
     """
@@ -47,6 +48,7 @@ class Performed:
     files: dict[int, bytes]
     seconds: float
     machine: str
+    begun: float
 
 
 def perform(job: Job, context: Context, progress: Path, checkpoint: tuple[Path, str] | None = None) -> Performed:
@@ -57,15 +59,15 @@ def perform(job: Job, context: Context, progress: Path, checkpoint: tuple[Path, 
         checkpoint: file of its checkpoint, and what this file belongs to; without it, none is written.
     """
     machine = machine_kind(context.device)
-    if checkpoint:
-        file = CheckpointFile(*checkpoint, writer=f"whydeep {whydeep.__version__}, {machine}")
-        context = replace(context, checkpoint=Checkpoint(file))
     report = ProgressFile(progress)
-    report(0.0)
+    file = CheckpointFile(*checkpoint, writer=f"whydeep {whydeep.__version__}, {machine}") if checkpoint else None
+    kept = Checkpoint(file, share_done=lambda: report.done)
+    report.begun = kept.begun
+    report(kept.begun)
     start = time.perf_counter()
-    measured = job.measure(job.setting, job.seeds, replace(context, progress=report))
+    measured = job.measure(job.setting, job.seeds, replace(context, progress=report, checkpoint=kept))
     files = {seed: netcdf.to_bytes(unit) for seed, unit in split_seeds(job, measured).items()}
-    return Performed(files, time.perf_counter() - start, machine)
+    return Performed(files, time.perf_counter() - start, machine, kept.begun)
 
 
 class _Worker(multiprocessing.context.SpawnProcess):
