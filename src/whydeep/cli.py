@@ -240,6 +240,7 @@ class Data:
 
         for entry in catalog(self.data_dir):
             print(entry)
+        print("your own       --dataset PATH: an .npz file, a folder of IDX files, or of images as train/CLASS/*.png")
         return 0
 
 

@@ -8,8 +8,20 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
+def printable(text: str) -> str:
+    """Escape what no line can show, such as a line break in the name of a file, or a byte that is not UTF-8.
+
+    >>> printable("a\\nb\\udce9")
+    'a\\\\nb\\\\udce9'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class WhydeepError(Exception):
     """A request that cannot be met as it was made; its text is one line that says what to do."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class DataError(WhydeepError):

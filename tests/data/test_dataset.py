@@ -12,14 +12,13 @@ from sklearn.datasets import load_digits
 import whydeep.data
 from whydeep.data.dataset import make_dataset
 from whydeep.data.digits import digits
-from whydeep.errors import DataError
 
 BYTES = np.arange(48, dtype=np.uint8).reshape(4, 3, 4)
 LABELS = np.array([0, 1, 2, 1])
 
 
-def made(inputs=BYTES, labels=LABELS, names="abc", **options):
-    return make_dataset("mine", (inputs, labels), (inputs, labels), origin="here", class_names=names, **options)
+def made(inputs=BYTES, labels=LABELS, **options):
+    return make_dataset("mine", (inputs, labels), (inputs, labels), origin="here", **options)
 
 
 def test_bytes_are_scaled_and_flattened():
@@ -32,7 +31,7 @@ def test_bytes_are_scaled_and_flattened():
 
 def test_what_was_given_is_left_alone():
     inputs = np.ones((4, 2), dtype=np.float32)
-    data = made(inputs, scale=2)
+    data = made(inputs, divisor=2)
     assert (inputs == 1).all()
     assert (data.train_inputs == 0.5).all()
     data.train_inputs.zero_()
@@ -48,25 +47,25 @@ def test_fingerprints_depend_on_content_alone():
     assert made(BYTES.copy(order="F")).fingerprint == known
     assert made(labels=LABELS.astype(np.uint8)).fingerprint == known
     assert made(labels=LABELS.astype(">i4")).fingerprint == known
-    assert made(names="xyz", notice="something").fingerprint == known
+    assert made(labels=LABELS + 1).fingerprint == known
+    assert made(labels=np.array(["a", "b", "c", "b"])).fingerprint == known
+    assert made(notice="something", preprocessing=["turned"]).fingerprint == known
     single = made(BYTES.astype(np.float32)).fingerprint
     assert made(BYTES.astype(">f8")).fingerprint == single
     assert made(BYTES.astype(np.int64)).fingerprint == single
     changed = BYTES.copy()
     changed[3, 2, 3] += 1
-    others = [made(changed), made(BYTES.reshape(4, 12)), made(names="abcd"), made(labels=LABELS[::-1])]
+    others = [made(changed), made(BYTES.reshape(4, 12)), made(labels=np.arange(4)), made(labels=LABELS[::-1])]
     assert len({known, single, *(data.fingerprint for data in others)}) == 6
 
 
-def test_a_class_may_be_missing_but_not_out_of_range():
-    assert made(labels=np.array([0, 9, 9, 0]), names="0123456789").classes == 10
-    for labels, message in (
-        ([0, 1, 3, 1], "here: training labels go from 0 to 3, expected 0 to 2"),
-        ([-1, 1, 2, 1], "here: training labels go from -1 to 2, expected 0 to 2"),
-    ):
-        with pytest.raises(DataError) as error:
-            made(labels=np.array(labels))
-        assert str(error.value) == message
+def test_fingerprints_are_those_of_earlier_versions_where_numbers_are():
+    """Of bytes, of floats to 1, and of standardised floats; others are scaled since, and have another."""
+    floats = np.arange(48).reshape(4, 12) / 64
+    assert made().fingerprint == "8e3ba5ba3f500dce"
+    assert made(floats).fingerprint == "5b19964b1742d1b0"
+    assert made(floats - 0.5).fingerprint == "a9d70250a97d3703"
+    assert made(BYTES.astype(np.float32)).fingerprint != "73defc6d523265aa"
 
 
 def test_a_subset_is_the_first_samples():
@@ -80,7 +79,7 @@ def test_a_subset_is_the_first_samples():
 def test_samples_that_come_class_by_class_are_mixed(runs):
     labels = np.repeat(runs, 200)
     inputs = np.arange(600, dtype=np.float32).reshape(600, 1)
-    data, again = made(inputs, labels), made(inputs, labels)
+    data, again = (made(inputs, labels, divisor=1) for _ in range(2))
     for split in (data.train_labels, data.subset(60, 60).test_labels, data.test_labels[300:360]):
         shares = np.bincount(split, minlength=3) / len(split)
         assert (shares > 0.15).all()
@@ -105,7 +104,7 @@ def test_digits_are_stratified_and_whole():
     everything = torch.cat([data.train_inputs, data.test_inputs]).numpy() * 16
     original = load_digits(return_X_y=True)[0]
     np.testing.assert_array_equal(np.sort(everything.sum(1)), np.sort(original.sum(1)))
-    assert data.fingerprint == digits().fingerprint
+    assert data.fingerprint == digits().fingerprint == "9980130180e7e921"
 
 
 def test_examples_in_the_documentation():

@@ -1,6 +1,7 @@
 """IDX files: every way in which they are not what they should be has its own line."""
 
 import gzip
+import os
 import struct
 import tracemalloc
 from pathlib import Path
@@ -60,7 +61,7 @@ def test_any_bytes_are_an_array_or_one_clear_line(content):
         (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"\0", "not an IDX file (it starts with 000008ff)"),
         (IMAGES[:9], "truncated: the header of 16 bytes ends after 9"),
         (IMAGES[:-1], "truncated: the header promises 2 x 3 x 4 = 24 bytes, found 23"),
-        (IMAGES + b"\0", "too long: the header promises 2 x 3 x 4 = 24 bytes, found 25"),
+        (IMAGES + b"\0", "too long: the header promises 2 x 3 x 4 = 24 bytes, found more"),
         (packed(np.zeros(5)), "holds 1 dimensions (5,), expected 3"),
         (packed(np.zeros((0, 3, 4))), "empty: the header says (0, 3, 4)"),
     ],
@@ -90,6 +91,36 @@ def test_compression_is_told_by_content_and_not_by_name(tmp_path, name, pack):
     assert idx.read_bytes(tmp_path / name) == IMAGES
 
 
+def test_no_more_is_unpacked_than_the_header_promises(tmp_path):
+    """A file of some kilobytes can expand to all memory, with a header that says less, or more than fits."""
+    path, zeros = tmp_path / "file.gz", bytes(2 * 10**7)
+    for size, message in (
+        (7, "too long: the header promises 7 x 28 x 28 = 5488 bytes, found more"),
+        (10**6, "truncated: the header promises 1000000 x 28 x 28 = 784000000 bytes, found 20000000"),
+        (2**32 - 1, "has 3,367,254,359,280 numbers, and at most 1,073,741,824 are read: give fewer or smaller samples"),
+    ):
+        content = struct.pack(">BBBB3I", 0, 0, 8, 3, size, 28, 28) + zeros
+        for pack in (gzip.compress, bytes):
+            path.write_bytes(pack(content))
+            tracemalloc.start()
+            with pytest.raises(DataError) as error:
+                idx.parse(idx.read_bytes(path), path, 3)
+            assert tracemalloc.get_traced_memory()[1] < (1e8 if size == 10**6 else 2e5)
+            tracemalloc.stop()
+            assert str(error.value) == f"{path}: {message}"
+    path.write_bytes(gzip.compress(zeros))
+    with pytest.raises(DataError, match=r"not an IDX file \(it starts with 00000000\)$"):
+        idx.parse(idx.read_bytes(path), path, 3)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_headers_that_end_early(tmp_path, pack):
+    for length in range(16):
+        (tmp_path / "file").write_bytes(pack(IMAGES[:length]))
+        with pytest.raises(DataError, match=r"not an IDX file|truncated: the header"):
+            idx.parse(idx.read_bytes(tmp_path / "file"), tmp_path / "file", 3)
+
+
 def test_errors_of_compressed_files(tmp_path):
     path, whole = tmp_path / "file.gz", gzip.compress(IMAGES)
     flipped = whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:]
@@ -113,10 +144,14 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)$"):
         idx.read_bytes(tmp_path)
 
-    def refuse(self):
+    def refuse(self, mode):
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"cannot be read \(it is a pipe, a socket or a device\)$"):
+        idx.read_bytes(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(DataError, match=r"cannot be read \(Permission denied\)$"):
         idx.read_bytes(tmp_path / "file")
 
@@ -134,6 +169,23 @@ def test_unpacked_files_go_first(tmp_path):
         (tmp_path / name).touch()
         (tmp_path / f"{name}.gz").touch()
     assert [path.name for path in idx.find_parts(tmp_path).values()] == list(idx.PARTS.values())
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_files_may_be_called_test_and_begin_with_the_name_of_a_data_set(tmp_path, ending):
+    names = [name.replace("t10k", "test") + ending for name in idx.PARTS.values()]
+    for name in names:
+        (tmp_path / name).touch()
+        (tmp_path / f"emnist-letters-{name}").touch()
+        (tmp_path / f"emnist-letters-{name}-mapping.txt").touch()
+    assert [path.name for path in idx.find_parts(tmp_path).values()] == names
+    parts = idx.find_parts(tmp_path, "emnist-letters")
+    assert [path.name for path in parts.values()] == [f"emnist-letters-{name}" for name in names]
+    assert idx.find_stems(tmp_path) == ["emnist-letters"]
+    assert idx.find_parts(tmp_path, "emnist") is None
+    (tmp_path / f"emnist-letters-{names[3]}").unlink()
+    with pytest.raises(DataError, match=r"not emnist-letters-test-labels-idx1-ubyte \(or .gz\)$"):
+        idx.find_parts(tmp_path, "emnist-letters")
 
 
 def test_some_of_the_four_is_an_error_and_none_is_none(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from whydeep.data import NAMES, Source, catalog, idx, locate, sources
 from whydeep.data.locate import FALLBACK_NOTICE
@@ -24,9 +25,9 @@ def packed(array):
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype("u1").tobytes()
 
 
-def contents(count=6, classes=10):
-    labels = np.arange(count) % classes
-    images = np.arange(count * 4).reshape(count, 2, 2)
+def contents(count=6, classes=10, first=0):
+    labels = np.arange(count) % classes + first
+    images = (np.arange(count * 4) * 97 % 256).reshape(count, 2, 2)
     return [packed(array) for array in (images, labels, images[:4], labels[:4])]
 
 
@@ -120,13 +121,53 @@ def test_a_published_name_with_other_content_has_a_notice(tmp_path):
 def test_a_folder_of_idx_files_by_its_path(tmp_path, inside):
     write(tmp_path / "letters" / inside, contents(60, 26))
     data = locate(str(tmp_path / "letters")).load()
-    assert (data.classes, len(data.train_labels), data.notice) == (26, 60, "")
+    assert (data.classes, len(data.train_labels)) == (26, 60)
     assert data.name == ("MNIST" if inside == "MNIST/raw" else "letters")
+    assert ("is not the published file of MNIST" in data.notice) == (data.name == "MNIST")
 
 
-def test_a_class_that_never_occurs_is_counted(tmp_path):
+def test_classes_are_those_that_occur_in_training(tmp_path):
     write(tmp_path, [packed(np.zeros((2, 2, 2))), packed(np.array([0, 9]))] * 2)
-    assert locate(str(tmp_path)).load().class_names == tuple("0123456789")
+    data = locate(str(tmp_path)).load()
+    assert data.class_names == ("0", "9")
+    assert data.preprocessing == "bytes divided by 255, labels 0, 9 as classes 0 to 1"
+    write(tmp_path, [*contents()[:2], contents()[2], packed(np.array([0, 1, 2, 7]))])
+    assert problem(str(tmp_path)) == f"{tmp_path}: test has the class 7, which training lacks"
+
+
+def write_emnist(folder, name="emnist-letters", ending=".gz"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in zip(FILES, contents(60, 26, 1), strict=True):
+        (folder / f"{name}-{file.replace('t10k', 'test')}{ending}").write_bytes(gzip.compress(content))
+    return folder
+
+
+@pytest.mark.parametrize("given_", ["emnist", "emnist/emnist-letters", "emnist/raw/../emnist-letters"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_emnist(tmp_path, given_, ending):
+    """Its labels begin with 1, and its images lie on their side."""
+    write_emnist(tmp_path / "emnist", ending=ending)
+    (tmp_path / "emnist" / "raw").mkdir()
+    data = locate(str(tmp_path / given_)).load()
+    assert (data.name, data.classes, data.class_names[25]) == ("emnist-letters", 26, "26")
+    assert data.preprocessing == (
+        "EMNIST's images turned upright, bytes divided by 255, labels 1 to 26 as classes 0 to 25"
+    )
+    images = idx.parse(contents(60)[0], tmp_path).transpose(0, 2, 1).reshape(60, 4)
+    np.testing.assert_allclose(data.train_inputs, images / 255, rtol=1e-6)
+
+
+def test_several_parts_of_emnist_in_a_folder(tmp_path):
+    for name in ("emnist-digits", "emnist-letters"):
+        write_emnist(tmp_path / "raw", name)
+    folder = tmp_path / "raw"
+    assert problem(str(tmp_path)) == (
+        f"{folder}: holds emnist-digits, emnist-letters: give one of them, such as {folder / 'emnist-digits'}"
+    )
+    assert locate(str(folder / "emnist-letters")).load().name == "emnist-letters"
+    assert "no data set or path is called" in problem(str(folder / "emnist-balanced"))
+    (folder / "emnist-letters-test-labels-idx1-ubyte.gz").unlink()
+    assert problem(str(folder / "emnist-letters")).endswith("not emnist-letters-test-labels-idx1-ubyte (or .gz)")
 
 
 def test_files_that_do_not_fit_together(tmp_path):
@@ -240,12 +281,98 @@ def test_files_that_vanish_before_they_are_loaded(tmp_path):
     assert str(error.value) == f"{source.path}: the four IDX files are no longer there"
 
 
-def test_a_source_travels_and_is_loaded_once(tmp_path):
-    source = locate("mnist", write(tmp_path))
+def test_a_source_that_was_described_travels_and_is_loaded_once(tmp_path):
+    found = locate("mnist", write(tmp_path))
+    source = replace(found, fingerprint=found.load().fingerprint)
     again = pickle.loads(pickle.dumps(source))
     assert again == source
     assert hash(again) == hash(source)
     assert again.load() is source.load()
+
+
+def change_arrays(folder):
+    np.savez(folder, **{**np.load(folder), "x_train": np.random.default_rng(0).random((60, 2, 2))})
+
+
+def change_idx(folder):
+    (folder / FILES[0]).write_bytes(contents()[0][:-1] + b"x")
+
+
+def change_folder(folder):
+    Image.fromarray(np.full((2, 2), 99, np.uint8)).save(folder / "train" / "a" / "1.png")
+
+
+def make_arrays(path):
+    x, y = np.random.default_rng(1).random((60, 2, 2)), np.arange(60) % 2
+    np.savez(path.with_suffix(".npz"), x_train=x, y_train=y, x_test=x, y_test=y)
+    return path.with_suffix(".npz")
+
+
+def make_folder(path):
+    for place in ("train/a/1.png", "train/b/1.png", "test/a/1.png"):
+        (path / place).parent.mkdir(parents=True)
+        Image.fromarray(np.arange(4, dtype=np.uint8).reshape(2, 2) * 60).save(path / place)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "change"), [(make_arrays, change_arrays), (write, change_idx), (make_folder, change_folder)]
+)
+def test_data_that_change_after_they_were_described_are_refused(tmp_path, make, change):
+    path = make(tmp_path / "data")
+    found = locate(str(path))
+    described = replace(found, fingerprint=found.load().fingerprint)
+    change(path)
+    line = f"{path}: has changed since the run began: leave it as it is, and run again"
+    for source in (described, pickle.loads(pickle.dumps(described))):
+        with pytest.raises(DataError) as error:
+            source.load()
+        assert str(error.value) == line
+    assert found.load().fingerprint != described.fingerprint  # what is described anew is read anew
+
+
+def test_a_size_is_for_folders_of_images(tmp_path):
+    path = make_folder(tmp_path / "data")
+    data = locate(str(path), size=5).load()
+    assert (data.input_shape, data.name) == ((5, 5), "data at 5 x 5")
+    assert len({locate(str(path), size=size).load().fingerprint for size in (0, 2, 5, 6)}) == 3  # 2 is its own
+    for given_, name in (("digits", "digits"), (None, "digits"), (str(write(tmp_path / "mine")), "mine")):
+        with pytest.raises(DataError) as error:
+            locate(given_, size=28)
+        assert str(error.value) == f"--size is 28, and {name} is not a folder of images: leave it out"
+
+
+@pytest.mark.parametrize("name", ["MNIST", "mnist"])
+def test_a_folder_called_like_a_published_data_set_is_compared_with_it(tmp_path, name):
+    folder = write(tmp_path / name / "raw")
+    assert locate(str(tmp_path / name)).load().notice.startswith(f"{FILES[0]} in {folder} is not the published file")
+
+
+def test_what_is_neither_file_nor_folder(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in (tmp_path / "pipe", tmp_path / "pipe.npz", Path("/dev/zero")):
+        assert problem(str(path)).startswith(f"{path}: not a data set; give an .npz file, a folder, or a name (")
+    assert problem(str(tmp_path / "loop")).startswith("no data set or path is called")
+
+
+def test_names_that_are_not_utf8_or_break_lines(tmp_path):
+    bad = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    make_folder(Path(bad))
+    assert problem(bad) == f"{tmp_path}/caf\\udce9: cannot be read (its name is not UTF-8): rename it"
+    assert problem("mnist", bad) == problem(bad)
+    data = locate(str(make_folder(tmp_path / "a\nb"))).load()
+    assert (data.name, data.origin) == ("a\\nb", f"{tmp_path}/a\\nb")
+    assert problem(str(tmp_path / "a\nb" / "none")).startswith("no data set or path is called")
+
+
+def test_files_of_labels_that_are_too_large_for_a_published_data_set_are_not_hashed(tmp_path):
+    write(tmp_path)
+    with (tmp_path / FILES[1]).open("r+b") as file:
+        file.truncate(10**12)  # a file with a hole
+    assert locate("mnist", tmp_path).path == str(tmp_path)
+    assert problem("mnist", tmp_path).endswith("too long: the header promises 6 = 6 bytes, found more")
 
 
 def test_the_catalogue_names_places_and_remedies(tmp_path):
@@ -263,6 +390,7 @@ def test_the_real_mnist():
     data = source.load()
     assert (len(data.train_labels), len(data.test_labels), data.input_shape) == (60_000, 10_000, (28, 28))
     assert (data.name, data.notice, data.classes) == ("MNIST", "", 10)
+    assert (data.fingerprint, data.preprocessing) == ("acd2e70d625a6caf", "bytes divided by 255")
     assert data.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert data.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert data.train_inputs.mean().item() == pytest.approx(0.1307, abs=1e-4)

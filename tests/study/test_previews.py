@@ -95,6 +95,7 @@ def test_the_command_that_decides_resolves_and_meets_the_conditions(name, claim,
         "changes": json.dumps(plain.changes(name)),
         "scale": "smoke",
         "dataset_asked_for": "",
+        "size_asked_for": 28,
         "dataset": "MNIST",
         "images": "null",
         "root_seed": 0,
@@ -109,8 +110,8 @@ def test_the_command_that_decides_resolves_and_meets_the_conditions(name, claim,
         assert measured or not claim.needs  # what only a measurement can tell
         return
     request = _parse(shlex.split(command)[1:])
-    assert request.experiments == (name,)
-    study = resolve(replace(request, dataset="digits"))
+    assert (request.experiments, request.size) == ((name,), 28)
+    study = resolve(replace(request, dataset="digits", size=0))
     for job in study.jobs():
         for need in claim.needs:
             if need.labels is None and need.name in vars(job.setting) and need.name not in OF_IMAGES:

@@ -1,11 +1,16 @@
 """Requests: the same from the command line, a study file and Python."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from whydeep.cli import _parse
-from whydeep.errors import SettingError
-from whydeep.study import Request
+from whydeep.errors import DataError, SettingError
+from whydeep.study import Request, console
 from whydeep.study.request import read_study
+from whydeep.study.run import resolve
 
 WORDS = ["run", "batch-size", "--scale", "smoke", "--seeds", "3", "--set", "batch-size.epochs=2"]
 
@@ -77,6 +82,7 @@ def test_files_that_a_study_names_are_beside_it(tmp_path, monkeypatch):
         ("seeds = true", "seeds is True, and must be a whole number"),
         ('seeds = "3"', "must be a whole number"),
         ("seeds = 0", "--seeds must be 1 or more"),
+        ("size = 28.5", "size is 28.5, and must be a whole number"),
         ('scale = "ful"', "did you mean full?"),
         ("experiments = [1]", "a list of texts"),
         ("fresh = true", "no option is called 'fresh'"),
@@ -94,6 +100,29 @@ def test_a_wrong_file_is_one_line(tmp_path, text, says):
     assert "\n" not in str(error.value)
 
 
+def test_images_are_described_with_their_size_and_what_was_done_to_them(tmp_path):
+    """And all processes load the very images that the study was resolved with."""
+    for seed, place in enumerate(("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/a/1.txt")):
+        (tmp_path / "pets" / place).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(seed).integers(0, 256, (9, 7), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pets" / place, format="png")
+    request = _parse(["run", "batch-size", "--dataset", str(tmp_path / "pets"), "--size", "8", "--scale", "smoke"])
+    assert (
+        read_study(write(tmp_path, 'experiments = ["batch-size"]\nsize = 8'), scale="smoke").size == request.size == 8
+    )
+    study = resolve(request)
+    assert study.source.fingerprint == study.context.source.fingerprint == study.images.fingerprint
+    assert study.plans["batch-size"].images.features == 64
+    lines = console.headline(study).splitlines()
+    assert lines[1] == (
+        "images: pets at 8 x 8 (2 training and 1 test images; images resized to 8 x 8, bytes divided by 255), "
+        f"{tmp_path / 'pets'}"
+    )
+    assert lines[2] == "NOTICE: Left out: 1 .txt (test/a/1.txt)."
+    with pytest.raises(DataError, match=r"^--size is 8, and digits is not a folder of images: leave it out$"):
+        resolve(replace(request, dataset="digits"))
+
+
 def test_a_missing_file_is_one_line(tmp_path):
     with pytest.raises(SettingError, match="cannot be read"):
         read_study(tmp_path / "none.toml")
@@ -109,6 +138,8 @@ def test_a_missing_file_is_one_line(tmp_path):
         ({"seeds": 0}, "--seeds"),
         ({"root_seed": -1}, "--root-seed"),
         ({"workers": -1}, "--workers"),
+        ({"size": -1}, "--size must be from 1 to 1024 pixels, or 0 to leave them, not -1"),
+        ({"size": 10**9}, "--size"),
         ({"set": ("epochs",)}, "EXPERIMENT.FIELD=VALUE"),
     ],
 )

@@ -1,58 +1,110 @@
-"""A user's own arrays in an .npz file: x_train, y_train, x_test, y_test."""
+"""A user's own arrays in an .npz file: x_train, y_train, x_test, y_test, or train_images, train_labels, ..."""
 
+import io
+import warnings
 import zipfile
-import zlib
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from whydeep.data.dataset import Dataset, make_dataset
-from whydeep.errors import DataError
+from whydeep.data.files import require_file
+from whydeep.data.inputs import MOST_VALUES
+from whydeep.errors import DataError, one_line
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+"""As Keras calls them."""
+
+OTHER_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
+"""As MedMNIST calls them."""
+
+LONGEST_HEADER = 10_000
+"""Bytes, as numpy has it for arrays that are not trusted."""
+
+MOST_BYTES = 8 * MOST_VALUES
+"""Of one array."""
 
 
 def read_arrays(path: Path) -> Dataset:
-    """Read an .npz file; labels may be any integers, and become classes in increasing order.
+    """Read an .npz file; labels become classes in increasing order.
+
+    Nothing is unpacked before its header says that it is plain numbers or texts, and no more than fits.
 
     Raises:
         DataError: not an .npz file, an array missing or not numbers, or arrays that do not fit together.
     """
+    require_file(path)
     try:
         with path.open("rb") as stream:
             if not zipfile.is_zipfile(stream):  # np.load would take it for another kind of file
                 how = f"numpy.savez(path, {'=..., '.join(KEYS)}=...)"
                 raise DataError(f"{path}: not an .npz file, or only a part of one; make it with {how}")
-        with np.load(path, allow_pickle=False) as file:
-            missing = [key for key in KEYS if key not in file]
-            if missing:
-                raise DataError(
-                    f"{path}: lacks {', '.join(missing)}; it must hold {', '.join(KEYS)}, "
-                    f"and holds {', '.join(sorted(file)) or 'nothing'}"
-                )
-            arrays = {key: np.asarray(file[key]) for key in KEYS}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, MemoryError) as error:
-        raise DataError(f"{path}: not a readable .npz file ({error})") from None
-    except ValueError as error:
-        reason = "it holds Python objects" if "pickle" in str(error) else str(error)
-        raise DataError(f"{path}: not an .npz file of plain numbers ({reason})") from None
-    labels = {key: _labels(path, key, arrays[key]) for key in ("y_train", "y_test")}
-    names = np.unique(labels["y_train"])
-    unknown = np.setdiff1d(labels["y_test"], names)
-    if unknown.size:
-        raise DataError(f"{path}: y_test holds the label {unknown[0]}, which y_train never has")
+        with zipfile.ZipFile(path) as archive:
+            held = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            keys = _choose_keys(path, held)
+            x_train, y_train, x_test, y_test = (_read_member(archive, held[key]) for key in keys)
+    except DataError:
+        raise
+    except _MemberError as error:
+        raise DataError(f"{path}: {error}") from None
+    except Exception as error:  # zipfile, its four ways of packing and numpy raise errors of any kind
+        raise DataError(f"{path}: not a readable .npz file ({one_line(error)})") from None
+    others = [key for key in held if key not in keys]
     return make_dataset(
         path.stem,
-        (arrays["x_train"], np.searchsorted(names, labels["y_train"])),
-        (arrays["x_test"], np.searchsorted(names, labels["y_test"])),
+        (x_train, y_train),
+        (x_test, y_test),
         origin=str(path),
-        class_names=[str(name) for name in names],
+        notice=f"Left out: {_listed(others)}, of {path.name}." if others else "",
     )
 
 
-def _labels(path: Path, key: str, labels: np.ndarray) -> np.ndarray:
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"{path}: {key} must be integers of shape (n,), not {labels.dtype} of {labels.shape}")
-    return labels.astype(np.int64)
+class _MemberError(Exception):
+    """An array that is not read; its text says why."""
+
+
+def _choose_keys(path: Path, held: dict[str, zipfile.ZipInfo]) -> tuple[str, ...]:
+    """Return the names of training inputs and labels, and of test inputs and labels."""
+    for keys in (KEYS, OTHER_KEYS):
+        if all(key in held for key in keys):
+            return keys
+    keys = max((KEYS, OTHER_KEYS), key=lambda keys: sum(key in held for key in keys))
+    missing = [key for key in keys if key not in held]
+    raise DataError(
+        f"{path}: lacks {', '.join(missing)}; it must hold {', '.join(KEYS)}, or {', '.join(OTHER_KEYS)}, and holds "
+        f"{_listed(sorted(held)) or 'nothing'}"
+    )
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """Read an array whose header, length and type fit together."""
+    name = member.filename.removesuffix(".npy")
+    with archive.open(member) as stream:
+        start = io.BytesIO(stream.read(LONGEST_HEADER + 12))
+    try:
+        version = np.lib.format.read_magic(start)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Python 2 wrote it
+            shape, _, dtype = read_header(start, LONGEST_HEADER)
+    except Exception as error:
+        raise _MemberError(f"{name} is not an array of numpy ({one_line(error)})") from None
+    if dtype.hasobject:
+        raise _MemberError(
+            f"{name} holds Python objects, which are not read; save numbers, or texts by {name}.astype(str)"
+        )
+    size = prod(shape) * max(1, dtype.itemsize)
+    if size > MOST_BYTES:
+        raise _MemberError(f"{name} takes {size:,} bytes, and at most {MOST_BYTES:,} are read")
+    if start.tell() + size != member.file_size:
+        raise _MemberError(
+            f"{name} promises {size:,} bytes and holds {member.file_size - start.tell():,}: damaged, save it again"
+        )
+    with archive.open(member) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.lib.format.read_array(stream, allow_pickle=False, max_header_size=LONGEST_HEADER)
+
+
+def _listed(names: list[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

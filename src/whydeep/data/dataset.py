@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from whydeep import notebook
-from whydeep.errors import DataError
+from whydeep.data.inputs import check_inputs, check_size, choose_scaling
+from whydeep.data.labels import number_classes
+from whydeep.errors import DataError, printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +23,15 @@ class Dataset:
 
     Attributes:
         name: for people, such as "MNIST".
-        train_inputs, test_inputs: [sample, feature] float32; images are flattened, and bytes scaled to [0, 1].
+        train_inputs, test_inputs: [sample, feature] float32; images are flattened, and scaled as `preprocessing` says.
         train_labels, test_labels: [sample] int64, numbers of classes.
         input_shape: shape of one sample before it was flattened.
         class_names: what each label stands for.
         origin: where it came from, in one phrase.
         notice: a sentence to show wherever results are shown, when this is not quite what one expects.
-        fingerprint: 16 hex digits of inputs, shape, labels and number of classes. Bytes, and the float32 that
+        fingerprint: 16 hex digits of inputs, shape, scale, labels and number of classes. Bytes, and the float32 that
             other numbers become, have the same one whatever kind of file they came from.
+        preprocessing: what was done to inputs and labels, in phrases.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Dataset:
     class_names: tuple[str, ...]
     origin: str
     fingerprint: str
+    preprocessing: str = ""
     notice: str = ""
 
     @property
@@ -68,6 +71,7 @@ class Dataset:
                 ("shape", self.input_shape),
                 ("classes", ", ".join(self.class_names[:20])),
                 ("origin", self.origin),
+                ("preprocessing", self.preprocessing),
                 *([("notice", self.notice)] if self.notice else []),
             ],
         )
@@ -89,77 +93,69 @@ def make_dataset(
     test: tuple[np.ndarray, np.ndarray],
     *,
     origin: str,
-    class_names: Sequence[str],
+    preprocessing: Sequence[str] = (),
     notice: str = "",
-    scale: float | None = None,
+    divisor: float | None = None,
 ) -> Dataset:
     """Check inputs and labels and make a data set of them.
 
     Args:
-        train, test: inputs [sample, ...] and labels [sample], class numbers from 0.
+        train, test: inputs [sample, ...] and labels of each sample, as `number_classes` takes them.
         origin: the file or folder; errors name it.
-        scale: what inputs are divided by; by default 255 for bytes and 1 for everything else.
+        preprocessing: what the caller did to them, in phrases.
+        divisor: of all inputs; by default as `choose_scaling` says.
 
     Raises:
         DataError: one line that names the origin and what is wrong with it.
     """
     for split, (inputs, labels) in (("training", train), ("test", test)):
-        _check_split(origin, split, inputs, labels, len(class_names))
-    train, test = _mixed(*train), _mixed(*test)
+        check_inputs(origin, split, inputs)
+        if labels.shape[:1] != (len(inputs),):
+            raise DataError(f"{origin}: {len(inputs)} {split} inputs have labels of shape {labels.shape}")
     if train[0].shape[1:] != test[0].shape[1:]:
         raise DataError(
             f"{origin}: training samples have shape {train[0].shape[1:]} and test samples {test[0].shape[1:]}; "
             "they must have the same"
         )
-    if len(class_names) < 2:
-        raise DataError(f"{origin}: there is only one class; at least two are needed")
+    check_size(origin, train[0].size + test[0].size)
+    scaling = choose_scaling(origin, train[0], test[0])
+    train_classes, test_classes, class_names, numbered = number_classes(origin, train[1], test[1])
     shape = tuple(train[0].shape[1:])
     digest = hashlib.sha256(repr((shape, len(class_names))).encode())
 
-    def tensors(inputs: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+    def tensors(inputs: np.ndarray, classes: np.ndarray) -> tuple[Tensor, Tensor]:
+        inputs, classes = _mixed(inputs, classes)
         plain = inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32)
-        classes = labels.astype("<i8")
         for array in (plain, classes):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         values = torch.from_numpy(plain.reshape(len(plain), -1).astype(np.float32, copy=plain is inputs))
-        divisor = scale or (255 if plain.dtype == np.uint8 else 1)
-        return values if divisor == 1 else values.div_(divisor), torch.from_numpy(classes)
+        by = divisor or scaling.divisor
+        return values if by == 1 else values.div_(by), torch.from_numpy(classes)
 
-    train_inputs, train_labels = tensors(*train)
-    test_inputs, test_labels = tensors(*test)
+    train_inputs, train_labels = tensors(train[0], train_classes.astype("<i8"))
+    test_inputs, test_labels = tensors(test[0], test_classes.astype("<i8"))
+    if divisor is None and scaling.depends_on_values:  # bytes always had 255, and other numbers none
+        digest.update(repr(scaling.divisor).encode())
+    scaled = scaling.description if divisor is None else f"inputs divided by {divisor:g}"
     return Dataset(
-        name=name,
+        name=printable(name),
         train_inputs=train_inputs,
         train_labels=train_labels,
         test_inputs=test_inputs,
         test_labels=test_labels,
         input_shape=shape,
-        class_names=tuple(class_names),
-        origin=origin,
+        class_names=tuple(map(printable, class_names)),
+        origin=printable(origin),
         fingerprint=digest.hexdigest()[:16],
-        notice=notice,
+        preprocessing=printable(", ".join((*preprocessing, scaled, *numbered))),
+        notice=printable(" ".join(sentence for sentence in (notice, scaling.notice) if sentence)),
     )
 
 
-def _mixed(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mixed(inputs: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mix samples that come class by class, always in the same way."""
-    if np.count_nonzero(np.diff(labels)) >= len(np.unique(labels)):
-        return inputs, labels
-    order = np.random.default_rng(0).permutation(len(labels))
-    return inputs[order], labels[order]
-
-
-def _check_split(origin: str, split: str, inputs: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    if inputs.ndim < 2 or len(inputs) == 0 or prod(inputs.shape[1:]) == 0:
-        raise DataError(f"{origin}: {split} inputs have shape {inputs.shape}, expected (samples, features ...), none 0")
-    if labels.shape != (len(inputs),):
-        raise DataError(f"{origin}: {len(inputs)} {split} inputs have labels of shape {labels.shape}")
-    if inputs.dtype.kind not in "buif":
-        raise DataError(f"{origin}: {split} inputs are {inputs.dtype}, not numbers")
-    if inputs.dtype.kind == "f" and not (np.abs(inputs) <= np.finfo(np.float32).max).all():  # false for NaN
-        raise DataError(f"{origin}: {split} inputs hold values that are not finite in float32")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise DataError(
-            f"{origin}: {split} labels go from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}"
-        )
+    if np.count_nonzero(np.diff(classes)) >= len(np.unique(classes)):
+        return inputs, classes
+    order = np.random.default_rng(0).permutation(len(classes))
+    return inputs[order], classes[order]

@@ -23,7 +23,6 @@ def digits(notice: str = "") -> Dataset:
         (images[~test], labels[~test]),
         (images[test], labels[test]),
         origin="embedded in scikit-learn",
-        class_names=[str(label) for label in range(10)],
         notice=notice,
-        scale=16,
+        divisor=16,
     )

@@ -35,7 +35,7 @@ def headline(study: "Study") -> str:
     lines = [f"whydeep: {names} at {request.scale} scale, {seeds_text(request.seeds)}, on {device_name(study.device)}"]
     if images:
         count = f"{len(images.train_labels):,} training and {len(images.test_labels):,} test images"
-        lines.append(f"images: {images.name} ({count}), {images.origin}")
+        lines.append(f"images: {images.name} ({count}; {images.preprocessing}), {images.origin}")
         if images.notice:
             lines.append(f"NOTICE: {images.notice}")
     changes = [f"{name}.{key}={value}" for name in study.plans for key, value in study.changes(name).items()]

@@ -142,7 +142,8 @@ def _code(version: str, git: Mapping[str, Any] | None) -> str:
 def sample(results: xr.Dataset) -> str:
     """Say what these results were measured on, and with which changes."""
     run = run_facts(results)
-    images = f", on {run.dataset} ({run.origin})" if run.dataset else ""
+    prepared = f"; {results.attrs['preprocessing']}" if results.attrs["preprocessing"] else ""
+    images = f", on {run.dataset} ({run.origin}{prepared})" if run.dataset else ""
     changes = ", ".join(f"{name} = {value}" for name, value in _changes(results).items())
     changed = f" Changed from the design of the study: {changes}." if changes else ""
     return f"Scale {run.scale}, n = {run.seeds} seeds per setting (root seed {run.root_seed}){images}.{changed}"

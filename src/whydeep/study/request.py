@@ -13,6 +13,9 @@ from whydeep.errors import SettingError, near_names
 from whydeep.study.design import SCALES, Scale, split_changes, write_value
 from whydeep.study.files import is_file_name
 
+LARGEST_SIZE = 1024
+"""Pixels of a side to which images are resized."""
+
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -40,6 +43,8 @@ class Request:
     """Images: mnist, fashion-mnist, kmnist, digits, an .npz file or a folder. Default: mnist, else digits."""
     data_dir: Annotated[Path | None, arg(metavar="DIR")] = None
     """Where data sets lie. Default: the environment variable WHYDEEP_DATA, then the usual places."""
+    size: Annotated[int, arg(metavar="N")] = 0
+    """Resize the images of a folder to N x N pixels; 0 leaves them, and they must have one size."""
     functions: Annotated[tuple[str, ...], arg(metavar="F [F ...]")] = ()
     """Targets of function-fitting: names, or Python expressions of x such as "sin(x)/x". Default: arcsinh cos."""
     out: Annotated[Path, arg(metavar="DIR")] = Path("runs/study")
@@ -62,6 +67,8 @@ class Request:
             raise SettingError(f"--seeds must be 1 or more, not {self.seeds}")
         if not 0 <= self.root_seed < 2**63:
             raise SettingError(f"--root-seed must be from 0 to 2**63 - 1, not {self.root_seed}")
+        if not 0 <= self.size <= LARGEST_SIZE:
+            raise SettingError(f"--size must be from 1 to {LARGEST_SIZE} pixels, or 0 to leave them, not {self.size}")
         if self.workers < 0:
             raise SettingError(f"--workers must be 0 (as many as there are cores) or more, not {self.workers}")
         split_changes(self.set)
@@ -143,7 +150,7 @@ def _option(path: Path, name: str, value: Any) -> Any:
     default = options[key].default
     several = key in ("experiments", "functions")
     texts = value if several and isinstance(value, list) else [value]
-    if key in ("seeds", "root_seed", "workers"):
+    if key in ("seeds", "root_seed", "workers", "size"):
         fits = isinstance(value, int) and not isinstance(value, bool)
     else:
         fits = all(isinstance(text, str) and text.isprintable() for text in texts)

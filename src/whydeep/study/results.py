@@ -49,6 +49,8 @@ def read_results(folder: RunFolder, name: str, experiment: Experiment | None = N
         "changes": "{}",
         "images": "null",
         "dataset_asked_for": "",
+        "size_asked_for": 0,
+        "preprocessing": "",
         "source": "",
         "unit_digests": "",
     }

@@ -173,10 +173,11 @@ def resolve(request: Request, registry: Registry | None = None) -> Study:
     device = _device(request.device)
     source = images = None
     if any(experiment.uses_images for experiment in experiments):
-        source = locate(request.dataset, request.data_dir)
+        source = locate(request.dataset, request.data_dir, request.size)
         images = source.load()
+        source = replace(source, fingerprint=images.fingerprint)  # so that no process trains on others
     elif request.dataset:
-        source = locate(request.dataset, request.data_dir)  # a wrong name is an error all the same
+        source = locate(request.dataset, request.data_dir, request.size)  # a wrong name is an error all the same
     plans = {
         experiment.name: make_plan(experiment, request, changes.get(experiment.name, {}), images)
         for experiment in experiments
@@ -360,6 +361,8 @@ def _attributes(study: Study, experiment: Experiment, jobs: Sequence[Job]) -> di
         "dataset": images.name if images else "",
         "dataset_origin": images.origin if images else "",
         "dataset_asked_for": study.request.dataset or "",
+        "size_asked_for": study.request.size,
+        "preprocessing": images.preprocessing if images else "",
         "images": json.dumps(asdict(plan.images) if plan.images else None),
         "notice": images.notice if images else "",
         "changes": json.dumps(study.changes(experiment.name)),

@@ -189,6 +189,7 @@ def deciding_command(experiment: Experiment, claim: Claim, results: xr.Dataset, 
                 seeds=max(results.sizes["seed"], Request.seeds),
                 set=tuple(f"{experiment.name}.{name}={value}" for name, value in given.items()) if changed else (),
                 dataset="mnist" if mnist else attributes["dataset_asked_for"] or None,
+                size=0 if mnist else int(attributes["size_asked_for"]),
                 root_seed=int(attributes["root_seed"]),
                 out=out,
             )
