@@ -1,12 +1,16 @@
 """A user's own .npz: what is wrong with it is said in one line that names the file."""
 
+import errno
 import io
 import os
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from whydeep.data.arrays import read_arrays
 from whydeep.errors import DataError
@@ -195,7 +199,7 @@ HOSTILE = {
         header(DESCRIBED.replace("SHAPE", "(1099511627776,)").replace("|u1", "<U0")),
         "x_train takes 1,099,511,627,776 bytes, and at most 8,589,934,592 are read",
     ),
-    "a negative length": (header(DESCRIBED.replace("SHAPE", "(-1, -8)")) + bytes(8), "not a readable .npz file ("),
+    "a negative length": (header(DESCRIBED.replace("SHAPE", "(-1, -8)")) + bytes(8), "x_train has the shape (-1, -8): damaged"),
 }  # fmt: skip
 
 
@@ -216,6 +220,68 @@ def test_what_expands_without_end_is_not_unpacked(tmp_path):
 
 def test_a_missing_file(tmp_path):
     assert problem(tmp_path / "none.npz") == "cannot be read (No such file or directory)"
+
+
+def test_files_without_permission(tmp_path, monkeypatch):
+    def refuse(self, mode):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    path = saved(tmp_path)
+    monkeypatch.setattr(Path, "open", refuse)
+    assert problem(path) == "cannot be read (Permission denied)"
+
+
+INPUTS = ("u1", "u2", "i1", "i8", ">i4", "f2", "f4", ">f8", "?", "c8", "U3")
+LABELS = ("u1", "i8", "u8", "f4", "f8", "?", "U2", "S2", "c8")
+SPECIAL = (np.nan, np.inf, 1e300, 2.0**60, -1.0, 0.5)
+
+
+@st.composite
+def any_arrays(draw):
+    """Inputs and labels of both splits: mostly of one type, shape and range, so that many are accepted."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+
+    def pair(kinds, shapes, ranges):
+        choices = [st.sampled_from(kinds), st.sampled_from(shapes), st.sampled_from(ranges)]
+        chosen = [draw(choice) for choice in choices]
+        for count in counts:
+            kind, shape, (low, high) = [
+                draw(choice) if draw(st.integers(0, 19)) == 9 else value
+                for choice, value in zip(choices, chosen, strict=True)
+            ]
+            values = rng.integers(low, high + 1, (count, *shape)).astype(float)
+            if draw(st.integers(0, 19)) == 9:
+                values.flat[0] = draw(st.sampled_from(SPECIAL))
+            with np.errstate(all="ignore"):
+                yield values.astype(kind)
+
+    counts = draw(st.integers(2, 30)), draw(st.integers(1, 10))
+    shapes = [(2,), (2, 2), (1, 2, 3), (9,), ()]
+    inputs = pair(INPUTS, shapes, [(0, 1), (0, 16), (0, 255), (0, 65535), (-1, 1), (-128, 127), (7, 7)])
+    return *inputs, *pair(LABELS, [(), (), (1,), (2,)], [(0, 1), (1, 3), (-1, 1), (0, 0)])
+
+
+@given(any_arrays())
+def test_any_arrays_are_read_as_they_are_or_refused_in_a_line(tmp_path_factory, arrays):
+    *x, y_train, y_test = arrays
+    path = tmp_path_factory.getbasetemp() / "any.npz"
+    np.savez(path, x_train=x[0], y_train=y_train, x_test=x[1], y_test=y_test)
+    try:
+        data = read_arrays(path)
+    except DataError as error:
+        line = str(error)
+    else:
+        line = f"{path}: {data.preprocessing}"
+        raw = np.concatenate([array.reshape(len(array), -1).astype(np.float32) for array in x])
+        scaled = np.concatenate([data.train_inputs, data.test_inputs])
+        divisor = 1 if "as they are" in line else 255 if "bytes" in line else np.abs(raw).max()
+        order = np.lexsort(raw.T), np.lexsort(scaled.T)  # samples may be mixed
+        np.testing.assert_allclose(scaled[order[1]], raw[order[0]] / divisor, rtol=1e-5)
+        assert np.isfinite(scaled).all()
+        assert 2 <= data.classes == len(set(data.train_labels.tolist()))
+        assert set(data.test_labels.tolist()) <= set(data.train_labels.tolist())
+    assert line.startswith(f"{path}: ")
+    assert "\n" not in line
 
 
 def test_pipes_are_not_opened(tmp_path):

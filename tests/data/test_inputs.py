@@ -80,6 +80,7 @@ UNLIKE = {
     "0 to 255, and bools": (PIXELS.astype(int), PIXELS > 99),
     "0 to 16 and 0 to 1": (UNIT * 16, UNIT),
     "8 and 16 bits": (PIXELS.astype(np.uint16), PIXELS.astype(np.uint16) * 257),
+    "0 to 1, and dark of 0 to 255": (UNIT, np.where(UNIT == 1, 255, UNIT * 4)),
     "divided, and cut to bytes": (PIXELS, UNIT.astype(np.uint8)),
     "standardised and not": (STANDARDISED, UNIT),
     "centred and not": (UNIT - 0.5, UNIT),
@@ -132,10 +133,10 @@ def test_features_of_other_samples_are_not_taken_for_another_scale(seed):
 @pytest.mark.parametrize(
     ("inputs", "notice"),
     [
-        (PIXELS // 128, "Bytes are divided by 255, and none exceeds 1, so that networks see them as nearly black; "
-         "saved as another type of integers they are divided by 1."),
-        (PIXELS // 16, "Bytes are divided by 255, and none exceeds 15, so that networks see them as nearly black; "
-         "saved as another type of integers they are divided by 15."),
+        (PIXELS // 128, "Bytes are divided by 255, and none exceeds 1, so that networks see them as nearly black: "
+         "save them as another type of integers, which is divided by its largest."),
+        (PIXELS // 16, "Bytes are divided by 255, and none exceeds 15, so that networks see them as nearly black: "
+         "save them as another type of integers, which is divided by its largest."),
         (UNIT / 255, "Inputs reach 0.00392157 in magnitude, so that networks see them as nearly black: scale them to "
          "about 1."),
         (UNIT * 2e4 - 1e4, "Inputs reach 10000 in magnitude, so that networks train badly: scale them to about 1."),

@@ -32,9 +32,9 @@ ACCEPTED = {
     # labels of training: (labels, class numbers, names of classes, what is said after the scale)
     "class numbers": (CLASSES, CLASSES, "0 1 2", ""),
     "bytes": (CLASSES.astype(np.uint8), CLASSES, "0 1 2", ""),
-    "floats": (CLASSES.astype(np.float32), CLASSES, "0 1 2", ""),
-    "a column": (CLASSES.reshape(4, 1), CLASSES, "0 1 2", ""),
-    "a column of floats": (CLASSES.reshape(4, 1) / 1.0, CLASSES, "0 1 2", ""),
+    "floats": (CLASSES.astype(np.float32), CLASSES, "0 1 2", ", labels of float32"),
+    "a column": (CLASSES.reshape(4, 1), CLASSES, "0 1 2", ", labels in a column"),
+    "a column of floats": (CLASSES.reshape(4, 1) / 1.0, CLASSES, "0 1 2", ", labels in a column, labels of float64"),
     "one-hot": (np.eye(3)[CLASSES], CLASSES, "0 1 2", ", one-hot labels"),
     "one-hot bools": (np.eye(3, dtype=bool)[CLASSES], CLASSES, "0 1 2", ", one-hot labels"),
     "one-hot of two": (np.eye(2)[[0, 1, 1, 0]], [0, 1, 1, 0], "0 1", ", one-hot labels"),
@@ -51,9 +51,9 @@ ACCEPTED = {
         [2**40, 2**53, -(2**53)] * 2, [1, 2, 0] * 2, f"{-(2**53)} {2**40} {2**53}",
         f", labels {-(2**53)}, {2**40}, {2**53} as classes 0 to 2",
     ),
-    "bools": ([True, False, True], [1, 0, 1], "0 1", ""),
+    "bools": ([True, False, True], [1, 0, 1], "0 1", ", labels of bool"),
     "texts": (["dog", "cat", "eel", "cat"], [1, 0, 2, 0], "cat dog eel", ""),
-    "a column of texts": ([["dog"], ["cat"]], [1, 0], "cat dog", ""),
+    "a column of texts": ([["dog"], ["cat"]], [1, 0], "cat dog", ", labels in a column"),
 }  # fmt: skip
 
 

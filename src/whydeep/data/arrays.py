@@ -10,7 +10,7 @@ import numpy as np
 
 from whydeep.data.dataset import Dataset, make_dataset
 from whydeep.data.files import require_file
-from whydeep.data.inputs import MOST_VALUES
+from whydeep.data.inputs import MOST_VALUES, check_size
 from whydeep.errors import DataError, one_line
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -43,11 +43,14 @@ def read_arrays(path: Path) -> Dataset:
         with zipfile.ZipFile(path) as archive:
             held = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             keys = _choose_keys(path, held)
-            x_train, y_train, x_test, y_test = (_read_member(archive, held[key]) for key in keys)
+            _check_shapes(path, [_read_shape(archive, held[key]) for key in keys])
+            x_train, y_train, x_test, y_test = (_read_array(archive, held[key]) for key in keys)
     except DataError:
         raise
     except _MemberError as error:
         raise DataError(f"{path}: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # zipfile, its four ways of packing and numpy raise errors of any kind
         raise DataError(f"{path}: not a readable .npz file ({one_line(error)})") from None
     others = [key for key in held if key not in keys]
@@ -77,8 +80,16 @@ def _choose_keys(path: Path, held: dict[str, zipfile.ZipInfo]) -> tuple[str, ...
     )
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """Read an array whose header, length and type fit together."""
+def _check_shapes(path: Path, shapes: list[tuple[int, ...]]) -> None:
+    """Raise `DataError` if inputs are too many, or not as many as labels."""
+    check_size(path, prod(shapes[0]) + prod(shapes[2]))
+    for split, inputs, labels in (("training", *shapes[:2]), ("test", *shapes[2:])):
+        if inputs and inputs[:1] != labels[:1]:
+            raise DataError(f"{path}: {inputs[0]} {split} inputs have labels of shape {labels}")
+
+
+def _read_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
+    """Read the shape of an array, whose header, length and type must fit together."""
     name = member.filename.removesuffix(".npy")
     with archive.open(member) as stream:
         start = io.BytesIO(stream.read(LONGEST_HEADER + 12))
@@ -94,6 +105,8 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
         raise _MemberError(
             f"{name} holds Python objects, which are not read; save numbers, or texts by {name}.astype(str)"
         )
+    if min(shape, default=0) < 0:
+        raise _MemberError(f"{name} has the shape {shape}: damaged, save it again")
     size = prod(shape) * max(1, dtype.itemsize)
     if size > MOST_BYTES:
         raise _MemberError(f"{name} takes {size:,} bytes, and at most {MOST_BYTES:,} are read")
@@ -101,6 +114,10 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
         raise _MemberError(
             f"{name} promises {size:,} bytes and holds {member.file_size - start.tell():,}: damaged, save it again"
         )
+    return shape
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(member) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return np.lib.format.read_array(stream, allow_pickle=False, max_header_size=LONGEST_HEADER)

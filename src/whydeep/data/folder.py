@@ -8,7 +8,7 @@ import numpy as np
 
 from whydeep.data.dataset import Dataset, make_dataset
 from whydeep.data.files import require_utf8
-from whydeep.data.images import ENDINGS, is_grey, read_image
+from whydeep.data.images import ENDINGS, read_image, read_kind
 from whydeep.data.inputs import check_size
 from whydeep.errors import DataError
 
@@ -59,7 +59,8 @@ def read_folder(path: Path, size: int = 0) -> Dataset:
     train, test = _find_splits(path, left_out)
     files = [_list_files(folder, left_out) for folder in (train, test)]
     everything = files[0] + files[1]
-    grey = all(is_grey(file) for file, _ in everything)
+    kinds = {read_kind(file) for file, _ in everything}
+    grey = all(kind.grey for kind in kinds)
     first = read_image(everything[0][0], grey=grey, size=size)
     check_size(str(path), len(everything) * prod(first.shape))
 
@@ -80,7 +81,10 @@ def read_folder(path: Path, size: int = 0) -> Dataset:
         read(files[0]),
         read(files[1]),
         origin=str(path),
-        preprocessing=[f"images resized to {size} x {size}"] if size else [],
+        preprocessing=[
+            *(["transparency dropped"] if any(kind.transparent for kind in kinds) else []),
+            *([f"images resized to {size} x {size}"] if size else []),
+        ],
         notice=" ".join(filter(None, (_said_of_test(test), str(left_out)))),
     )
 

@@ -51,7 +51,8 @@ def read_bytes(path: Path) -> bytes:
             if len(head) < 4 + 4 * head[3]:
                 return head
             check_size(path, prod(_read_shape(head)))
-            return head + stream.read(min(_promised_bytes(head) + 1, longest))
+            stream.seek(0)
+            return stream.read(min(len(head) + _promised_bytes(head) + 1, longest))
     except EOFError:
         raise DataError(f"{path}: truncated: the compressed data ends early; get the file again") from None
     except (gzip.BadGzipFile, zlib.error) as error:

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -18,14 +19,21 @@ FORMATS = ("PNG", "JPEG")
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 
 
-def is_grey(file: Path) -> bool:
-    """Say whether an image has shades of grey alone.
+class Kind(NamedTuple):
+    """Whether an image has shades of grey alone, and whether it says how transparent it is."""
+
+    grey: bool
+    transparent: bool
+
+
+def read_kind(file: Path) -> Kind:
+    """Say what an image is like.
 
     Raises:
         DataError: no image, or one that cannot be read.
     """
     with _open(file) as image:
-        return image.mode in GREY_MODES
+        return Kind(image.mode in GREY_MODES, image.has_transparency_data)
 
 
 def read_image(file: Path, *, grey: bool, size: int = 0) -> np.ndarray:

@@ -13,6 +13,9 @@ MOST_VALUES = 2**30
 UNLIKE = 8.0
 """Splits whose largest and mean magnitudes both differ by this factor are not scaled alike."""
 
+HUNDRED = 100.0
+"""Nor are splits of which one stays below 1 and the other exceeds this: shares and per cent, or shares and bytes."""
+
 SHARE_OF_NEGATIVES = 0.01
 """Where so many inputs of a split are negative and none of the other, only one of them was standardised or shifted."""
 
@@ -117,8 +120,8 @@ def _choose_notice(train: np.ndarray, largest: float, scaled: float) -> str:
         return "All training samples are equal: nothing can be learned from them."
     if scaled < DARK and train.dtype == np.uint8:
         return (
-            f"Bytes are divided by 255, and none exceeds {largest:g}, so that networks see them as nearly black; saved "
-            f"as another type of integers they are divided by {largest:g}."
+            f"Bytes are divided by 255, and none exceeds {largest:g}, so that networks see them as nearly black: save "
+            "them as another type of integers, which is divided by its largest."
         )
     if scaled < DARK or scaled > GLARING:
         trouble = "see them as nearly black" if scaled < DARK else "train badly"
@@ -137,5 +140,6 @@ def _are_unlike(one: _Values, other: _Values) -> bool:
     """Whether two splits are evidently scaled or shifted in different ways, and not of different samples alone."""
     magnitudes, means = sorted((one.magnitude, other.magnitude)), sorted((one.mean, other.mean))
     stretched = magnitudes[1] >= UNLIKE * magnitudes[0] and means[1] >= UNLIKE * means[0] and magnitudes[1] > 0
+    stretched |= magnitudes[0] <= 1 and magnitudes[1] >= HUNDRED
     shifted = any(a.negative >= SHARE_OF_NEGATIVES and b.low >= 0 for a, b in ((one, other), (other, one)))
     return stretched or shifted

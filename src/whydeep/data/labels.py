@@ -55,7 +55,9 @@ def number_classes(
             f"{origin}: has {len(names):,} classes, and at most {MOST_CLASSES:,} are accepted: labels must be classes, "
             "not measured values or numbers of samples"
         )
-    done = ["one-hot labels"] if one_hot else []
+    done = ["one-hot labels"] if one_hot else ["labels in a column"] if train.ndim == 2 else []
+    if train.dtype.kind in "bf" and not one_hot:
+        done.append(f"labels of {train.dtype}")
     if names.dtype.kind == "i" and not np.array_equal(names, np.arange(len(names))):
         done.append(f"labels {_listed(names)} as classes 0 to {len(names) - 1}")
     return numbers, np.searchsorted(names, test_labels), [str(name) for name in names], done

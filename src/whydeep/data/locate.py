@@ -60,7 +60,7 @@ class Source:
                 return _read(self)
             images = _read_once(replace(self, fingerprint=""))
         if images.fingerprint != self.fingerprint:
-            raise DataError(f"{images.origin}: has changed since the run began: leave it as it is, and run again")
+            raise DataError(f"{images.origin}: is not what the run began with: leave it as it is, and run again")
         return images
 
 
