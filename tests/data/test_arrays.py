@@ -43,6 +43,15 @@ def problem(path):
     return text.removeprefix(f"{path}: ")
 
 
+def test_long_names_do_not_make_long_messages(tmp_path):
+    path = saved(tmp_path, **{"a" * 60_000: np.ones(1), **{f"b{number}": np.ones(1) for number in range(20)}})
+    assert read_arrays(path).notice == (
+        f"Left out: {'a' * 60}, {', '.join(f'b{number}' for number in range(9))} and 11 more, of mine.npz."
+    )
+    path = saved(tmp_path, y_train=np.array(["a", "b", "a", "b"]), y_test=np.array(["a", "c" * 10_000]))
+    assert problem(path) == f"test has the class {'c' * 60}, which training lacks"
+
+
 def test_arrays_become_a_data_set(tmp_path):
     path = saved(tmp_path)
     data = read_arrays(path)

@@ -22,6 +22,9 @@ OTHER_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 LONGEST_HEADER = 10_000
 """Bytes, as numpy has it for arrays that are not trusted."""
 
+LONGEST_NAME = 60
+"""Characters of the name of an array that a message shows."""
+
 MOST_BYTES = 8 * MOST_VALUES
 """Of one array."""
 
@@ -47,8 +50,6 @@ def read_arrays(path: Path) -> Dataset:
             x_train, y_train, x_test, y_test = (_read_array(archive, held[key]) for key in keys)
     except DataError:
         raise
-    except _MemberError as error:
-        raise DataError(f"{path}: {error}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # zipfile, its four ways of packing and numpy raise errors of any kind
@@ -61,10 +62,6 @@ def read_arrays(path: Path) -> Dataset:
         origin=str(path),
         notice=f"Left out: {_listed(others)}, of {path.name}." if others else "",
     )
-
-
-class _MemberError(Exception):
-    """An array that is not read; its text says why."""
 
 
 def _choose_keys(path: Path, held: dict[str, zipfile.ZipInfo]) -> tuple[str, ...]:
@@ -91,6 +88,7 @@ def _check_shapes(path: Path, shapes: list[tuple[int, ...]]) -> None:
 def _read_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
     """Read the shape of an array, whose header, length and type must fit together."""
     name = member.filename.removesuffix(".npy")
+    place = f"{archive.filename}: {name}"
     with archive.open(member) as stream:
         start = io.BytesIO(stream.read(LONGEST_HEADER + 12))
     try:
@@ -100,19 +98,19 @@ def _read_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int,
             warnings.simplefilter("ignore")  # that Python 2 wrote it
             shape, _, dtype = read_header(start, LONGEST_HEADER)
     except Exception as error:
-        raise _MemberError(f"{name} is not an array of numpy ({one_line(error)})") from None
+        raise DataError(f"{place} is not an array of numpy ({one_line(error)})") from None
     if dtype.hasobject:
-        raise _MemberError(
-            f"{name} holds Python objects, which are not read; save numbers, or texts by {name}.astype(str)"
+        raise DataError(
+            f"{place} holds Python objects, which are not read; save numbers, or texts by {name}.astype(str)"
         )
     if min(shape, default=0) < 0:
-        raise _MemberError(f"{name} has the shape {shape}: damaged, save it again")
+        raise DataError(f"{place} has the shape {shape}: damaged, save it again")
     size = prod(shape) * max(1, dtype.itemsize)
     if size > MOST_BYTES:
-        raise _MemberError(f"{name} takes {size:,} bytes, and at most {MOST_BYTES:,} are read")
+        raise DataError(f"{place} takes {size:,} bytes, and at most {MOST_BYTES:,} are read")
     if start.tell() + size != member.file_size:
-        raise _MemberError(
-            f"{name} promises {size:,} bytes and holds {member.file_size - start.tell():,}: damaged, save it again"
+        raise DataError(
+            f"{place} promises {size:,} bytes and holds {member.file_size - start.tell():,}: damaged, save it again"
         )
     return shape
 
@@ -124,4 +122,6 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
 
 
 def _listed(names: list[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(name[:LONGEST_NAME] for name in names[:most]) + (
+        f" and {len(names) - most} more" if len(names) > most else ""
+    )

@@ -13,8 +13,8 @@ MOST_VALUES = 2**30
 UNLIKE = 8.0
 """Splits whose largest and mean magnitudes both differ by this factor are not scaled alike."""
 
-HUNDRED = 100.0
-"""Nor are splits of which one stays below 1 and the other exceeds this: shares and per cent, or shares and bytes."""
+BEYOND_UNIT = 100.0
+"""Nor are splits of which one stays within 1 and the other reaches this, such as per cent or bytes beside shares."""
 
 SHARE_OF_NEGATIVES = 0.01
 """Where so many inputs of a split are negative and none of the other, only one of them was standardised or shifted."""
@@ -136,10 +136,11 @@ def _values(inputs: np.ndarray) -> _Values:
     )
 
 
-def _are_unlike(one: _Values, other: _Values) -> bool:
+def _are_unlike(train: _Values, test: _Values) -> bool:
     """Whether two splits are evidently scaled or shifted in different ways, and not of different samples alone."""
-    magnitudes, means = sorted((one.magnitude, other.magnitude)), sorted((one.mean, other.mean))
-    stretched = magnitudes[1] >= UNLIKE * magnitudes[0] and means[1] >= UNLIKE * means[0] and magnitudes[1] > 0
-    stretched |= magnitudes[0] <= 1 and magnitudes[1] >= HUNDRED
-    shifted = any(a.negative >= SHARE_OF_NEGATIVES and b.low >= 0 for a, b in ((one, other), (other, one)))
-    return stretched or shifted
+    small, large = sorted((train.magnitude, test.magnitude))
+    low_mean, high_mean = sorted((train.mean, test.mean))
+    stretched = large >= UNLIKE * small and high_mean >= UNLIKE * low_mean and large > 0
+    beyond_unit = small <= 1 and large >= BEYOND_UNIT
+    shifted = any(a.negative >= SHARE_OF_NEGATIVES and b.low >= 0 for a, b in ((train, test), (test, train)))
+    return stretched or beyond_unit or shifted

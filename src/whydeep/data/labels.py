@@ -12,6 +12,9 @@ MOST_CLASSES = 1000
 LARGEST = 2**53
 """Beyond, floats no longer tell whole numbers apart."""
 
+LONGEST_NAME = 60
+"""Characters of a label that a message shows."""
+
 FEW = 4
 """Names of classes that a sentence lists."""
 
@@ -47,7 +50,7 @@ def number_classes(
     names, numbers = np.unique(train_labels, return_inverse=True)
     unknown = np.setdiff1d(test_labels, names)
     if unknown.size:
-        raise DataError(f"{origin}: test has the class {unknown[0]}, which training lacks")
+        raise DataError(f"{origin}: test has the class {str(unknown[0])[:LONGEST_NAME]}, which training lacks")
     if len(names) < 2:
         raise DataError(f"{origin}: there is only one class; at least two are needed")
     if len(names) > MOST_CLASSES:
