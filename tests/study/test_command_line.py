@@ -164,7 +164,10 @@ def test_the_default_falls_back_to_digits_and_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("rnu",), "no command is called 'rnu': did you mean run? (accepted: run, list, report, claims, verify, data, bench)"),
+        (
+            ("rnu",),
+            "no command is called 'rnu': did you mean run? (accepted: run, list, report, claims, verify, data, bench)",
+        ),
         (("run", "function-fiting"), "no experiment is called 'function-fiting': did you mean function-fitting?"),
         (
             ("run", "--sede", "3"),
