@@ -5,11 +5,10 @@ import gc
 import io
 import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,8 +21,11 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 import whydeep
-from whydeep.errors import SettingError, WhydeepError, near_names
+from whydeep.endings import explain, final_status
+from whydeep.errors import SettingError, WhydeepError, near_names, one_line
+from whydeep.streams import say, tell
 from whydeep.study.request import Request, merge_changes, read_study
+from whydeep.surroundings import prepare_surroundings
 
 if TYPE_CHECKING:
     from whydeep.runs import RunFolder
@@ -49,9 +51,9 @@ class List:
             installed = Registry.installed()
         registry, names = installed.with_files(self.experiments)
         if names:
-            print("\n\n".join(describe(registry[name]) for name in names))
+            say("\n\n".join(describe(registry[name]) for name in names))
         else:
-            print("\n".join(map(list_line, registry.values())))
+            say("\n".join(map(list_line, registry.values())))
         return 0
 
 
@@ -79,7 +81,7 @@ class Report:
         if problem:
             raise problem
         _say_what_is_stored(folder, registry)
-        print(f"report: {folder.report}")
+        say(f"report: {folder.report}")
         return 0
 
 
@@ -114,7 +116,7 @@ class Claims:
         if user.toml is not None:
             place = " in place of others" if replaced else ""
             kept = f"claims kept in {folder.user_claims}{place}; delete it to leave them out again"
-            print(f"whydeep: {kept}", file=sys.stderr)
+            tell(kept)
         _say_what_is_stored(folder, registry)
         written = folder.read(folder.claims).decode("utf-8").rstrip()
         print(written if self.json else console.verdicts(judgements, registry).lstrip())
@@ -137,10 +139,18 @@ def _open_run(path: Path, files: tuple[str, ...]) -> "tuple[RunFolder, Registry]
 
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
-    """Import without looking for garbage: what modules define stays, and the search takes a quarter of the time."""
+    """Import without looking for garbage: what modules define stays, and the search takes a quarter of the time.
+
+    Raises:
+        ImportError: a package cannot be loaded, whatever it says of that.
+    """
     gc.disable()
     try:
         yield
+    except (WhydeepError, ImportError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ImportError(one_line(error)) from error
     finally:
         gc.freeze()  # at the end of the process as well
         gc.enable()
@@ -156,16 +166,12 @@ def _say_what_is_stored(folder: "RunFolder", registry: "Registry") -> None:
     outside = [name for name in folder.experiments() if name in registry and outside_file(registry[name])]
     for name in outside:
         if is_of_another_version(read_results(folder, name, registry[name]), registry[name]):
-            print(
-                f"whydeep: the results of {name} were measured by another version of its file: run it to measure anew",
-                file=sys.stderr,
-            )
+            tell(f"the results of {name} were measured by another version of its file: run it to measure anew")
     stored = ", ".join(name for name in folder.experiments() if name not in registry)
     if stored:
-        print(
-            f"whydeep: {stored}: figures, texts and claims are those that are stored; give the Python file after the "
-            "folder to draw and judge anew",
-            file=sys.stderr,
+        tell(
+            f"{stored}: figures, texts and claims are those that are stored; give the Python file after the folder to "
+            "draw and judge anew"
         )
 
 
@@ -181,7 +187,7 @@ class Data:
         from whydeep.data import catalog
 
         for entry in catalog(self.data_dir):
-            print(entry)
+            say(str(entry))
         return 0
 
 
@@ -200,44 +206,36 @@ class Bench:
         return 0
 
 
+DESTRUCTIVE = ("--fresh",)
+"""Options that are never suggested, as they remove what was measured."""
+RESUMING = ("--resume", "--continue", "--restart", "--append")
+"""Options that other programs have for what `run` does anyway."""
 COMMANDS = {"run": Request, "list": List, "report": Report, "claims": Claims, "data": Data, "bench": Bench}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a unit failed, 2 bad input, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 something was lost or failed, 2 bad input, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
-    _interrupt_by_termination()
-    if given == ["--version"]:
-        print(f"whydeep {whydeep.__version__}")
-        sys.exit(0)
     try:
-        command = _parse(given)
-        sys.exit(_run(command) if isinstance(command, Request) else command())
-    except WhydeepError as error:
-        print(f"whydeep: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # whoever read the output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        kept = "" if given[:1] == ["bench"] else "; what was finished is kept: run the same command to go on"
-        print(f"whydeep: interrupted{kept}", file=sys.stderr)
-        sys.exit(130)
+        prepare_surroundings()
+        status = _run_command(given)
+    except BaseException as error:
+        status = explain(error, given)
+    sys.exit(final_status(status))
 
 
-def _run(request: Request) -> int:
-    """Run a study, and return the exit status."""
+def _run_command(given: list[str]) -> int:
+    """Run a command, and return its exit status."""
+    if given == ["--version"]:
+        say(f"whydeep {whydeep.__version__}")
+        return 0
+    command = _parse(given)
+    if not isinstance(command, Request):
+        return command()
     with _importing():
         from whydeep.study.run import run_study
-    outcome = run_study(request)
+    outcome = run_study(command)
     return 130 if outcome.interrupted else 1 if outcome.failures else 0
-
-
-def _interrupt_by_termination() -> None:
-    """Let SIGTERM do what Ctrl-C does, as clusters send it, from the beginning on."""
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _parse(given: list[str]) -> Request | List | Report | Claims | Data | Bench:
@@ -265,8 +263,7 @@ def _parse(given: list[str]) -> Request | List | Report | Claims | Data | Bench:
     except SystemExit as exit:
         if exit.code in (0, None):
             raise
-        print(f"whydeep: {_one_line(messages.getvalue(), given)}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SettingError(_one_line(messages.getvalue(), given)) from None
     if isinstance(command, Request):
         return replace(command, study=None, set=merge_changes(study.set, command.set))
     return command
@@ -294,7 +291,12 @@ def _one_line(message: str, given: list[str]) -> str:
     positional = {"experiments", "folder"}
     names = [field.name for field in fields(COMMANDS[command]) if field.name not in positional]
     options = ["--" + name.replace("_", "-") for name in names]
-    unknown = [token for token in given if token.startswith("--") and token.split("=")[0] not in options]
-    if unknown:
-        return f"no option of {command} is called {unknown[0]}: {near_names(unknown[0], options)}"
-    return re.sub(r"\s+", " ", first) + f"; see whydeep {command} --help"
+    words = [token.partition("=")[0] for token in given if token.startswith("--") and token != "--"]
+    unknown = next((word for word in words if word.replace("_", "-") not in options), None)
+    if unknown is None:
+        return re.sub(r"\s+", " ", first) + f"; see whydeep {command} --help"
+    if command == "run" and get_close_matches(unknown, RESUMING, cutoff=0.8):
+        accepted = "running the same command again goes on with what is missing"
+    else:
+        accepted = near_names(unknown, options, destructive=DESTRUCTIVE)
+    return f"no option of {command} is called {unknown}: {accepted}"

@@ -20,12 +20,6 @@ WIDEST = 32
 """Longer values are cut where they are listed."""
 
 
-def say(text: str) -> None:
-    """Print a text, if there is any, at once."""
-    if text:
-        print(text, flush=True)
-
-
 def headline(study: "Study") -> str:
     """Say what is run, on what, and what was changed."""
     from whydeep.study.run import device_name

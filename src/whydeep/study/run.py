@@ -16,6 +16,7 @@ import xarray as xr
 from whydeep.data import Dataset, Source, locate
 from whydeep.errors import RunError, SettingError, WhydeepError, one_line
 from whydeep.runs import Context, DamagedError, Job, Manifest, Outcome, RunFolder, digest, execute
+from whydeep.streams import say
 from whydeep.study import console
 from whydeep.study.design import Each, Images, Plan, Scale, write_value
 from whydeep.study.drawing import draw_figures
@@ -240,7 +241,7 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
     request, registry = study.request, study.registry
     workers = request.workers or (1 if study.device == "cuda" else os.cpu_count() or 1)
     jobs = study.jobs()
-    console.say(console.headline(study))
+    say(console.headline(study))
     folder = RunFolder(request.out)
     user_claims = read_user_claims(folder, registry, request.claims, kept=not request.fresh)
     with (
@@ -258,7 +259,7 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
         outcome = execute(
             shared, folder, study.context, workers=workers, executor=executor, split=study.device == "cpu"
         )
-        console.say(console.costs(outcome, time.perf_counter() - start, workers))
+        say(console.costs(outcome, time.perf_counter() - start, workers))
         manifest.add(outcome)
         problem: WhydeepError | None = None
         for experiment in study.experiments:
@@ -272,8 +273,8 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
     except SettingError as error:  # of a user's claim: nothing else is lost
         problem, judgements = error, judge_folder(folder, registry, UserClaimsFile())
     problem = write_report(folder, registry, judgements) or problem
-    console.say(console.verdicts(judgements, registry))
-    console.say(console.closing(outcome, folder))
+    say(console.verdicts(judgements, registry))
+    say(console.closing(outcome, folder))
     if problem:
         raise problem
     return outcome
@@ -330,7 +331,7 @@ def _write_results(folder: RunFolder, study: Study, experiment: Experiment, jobs
         if all(str(written.attrs.get(name)) == str(value) for name, value in attributes.items()):
             return
         if written.attrs.get("units") != attributes["units"]:
-            console.say(console.replaced(experiment.name, written, study))
+            say(console.replaced(experiment.name, written, study))
     coordinates = [cast(Setting, job.setting).coordinates for job in jobs]
     parts = [(place, folder.load(job)) for place, (job, units) in zip(coordinates, measured, strict=True) if units]
     try:
