@@ -15,14 +15,15 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import xarray
 
-from whydeep.errors import RunError, near_names, one_line
+from whydeep.errors import RunError, StorageError, near_names, one_line
 from whydeep.runs import netcdf
 from whydeep.runs.atomic import write_atomically
 from whydeep.runs.lock import exclusive
@@ -80,6 +81,8 @@ class RunFolder:
         self.claims = self.path / "claims.json"
         self.user_claims = self.path / "own-claims.toml"
         self.report = self.path / "report.html"
+        self._lock = self.path / ".lock"
+        self._is_held = False
         self._looked_at: dict[Path, tuple[tuple[int, int], str | DamagedError]] = {}
 
     # -- the folder as a whole ------------------------------------------------------------------------------
@@ -93,22 +96,58 @@ class RunFolder:
         Raises:
             RunError: The folder holds other things and no run, is held by another process, or can't be made.
         """
-        self._refuse_foreign()
-        lock = self.path / ".lock"
+        with ExitStack() as stack:
+            try:
+                self._refuse_foreign()
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusive(self._lock))
+                for name in CONTENTS if fresh else ("progress",):
+                    _remove(self.path / name)
+                self._try_to_write()
+                for name in MANIFESTS:
+                    if (self.path / name).exists() and self._read_manifest(name) is None:
+                        self.set_aside({self.path / name: "it is damaged, or another program's"})
+            except OSError as error:
+                reason = error.strerror or error
+                raise RunError(f"{self.path} can't be written ({reason}): choose another folder") from None
+            self._is_held = True
+            try:
+                if not self.is_sealed():
+                    self._seal_all()
+                yield
+            finally:
+                self._is_held = False
+
+    def check(self) -> None:
+        """Check that the folder is still there, and is still the one that is held, if it is.
+
+        Raises:
+            StorageError: It is gone, or another took its place; nothing may be written then.
+        """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock.touch()
+            there = self._lock.read_text() == str(os.getpid()) if self._is_held else self.path.is_dir()
+        except (OSError, ValueError):
+            there = False
+        if not there:
+            raise StorageError(
+                f"{self.path} was deleted, moved or replaced while it was in use, and nothing more is written: put it "
+                "back, and run the same command to go on"
+            )
+
+    def require_writable(self) -> None:
+        """Check that files can be written there.
+
+        Raises:
+            RunError: They can't.
+        """
+        try:
+            self._try_to_write()
         except OSError as error:
-            raise RunError(f"{self.path} can't be written ({error.strerror}): choose another folder") from None
-        with exclusive(lock):
-            for name in CONTENTS if fresh else ("progress",):
-                _remove(self.path / name)
-            for name in MANIFESTS:
-                if (self.path / name).exists() and self._read_manifest(name) is None:
-                    self.set_aside({self.path / name: "it is damaged, or another program's"})
-            if not self.is_sealed():
-                self._seal_all()
-            yield
+            raise RunError(f"{self.path} can't be written ({error.strerror or error}): copy it elsewhere") from None
+
+    def _try_to_write(self) -> None:
+        with tempfile.TemporaryFile(dir=self.path):
+            pass
 
     def require(self) -> None:
         """Check that a run is there to be read.
@@ -173,8 +212,19 @@ class RunFolder:
         return path.relative_to(self.path).as_posix()
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write a file of the folder, with its seal."""
-        write_atomically(path, seal(data, self.name(path)))
+        """Write a file of the folder, with its seal; it is whole or not there.
+
+        Raises:
+            StorageError: It can't be written, or the folder is gone.
+        """
+        self.check()
+        try:
+            write_atomically(path, seal(data, self.name(path)))
+        except OSError as error:
+            raise StorageError(
+                f"{path} can't be written ({error.strerror or error}): mend that, and run the same command to go on; "
+                "what was finished is kept"
+            ) from error
 
     def read(self, path: Path) -> bytes:
         """Read a file of the folder as it was before it was sealed.

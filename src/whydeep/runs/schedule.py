@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from whydeep.errors import printable_line
 from whydeep.runs.display import Display, choose_display
 from whydeep.runs.folder import RunFolder
 from whydeep.runs.interrupt import interruption
@@ -22,13 +23,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that failed: one line that says why, and the file that holds the traceback."""
+    """A job that failed: one line that says why, and the file that holds the traceback, if it could be written."""
 
     experiment: str
     setting: str
     seeds: tuple[int, ...]
     message: str
     log: str
+
+    def describe(self, folder: Path) -> str:
+        """Say why it failed, and where to read more."""
+        return f"{self.message} (see {folder / self.log})" if self.log else self.message
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,7 @@ class _Schedule:
 
     def advance(self) -> bool:
         """Start what can start, wait a moment, store what is done; False once nothing is left."""
+        self._folder.check()
         self._fill()
         wait(self.running, timeout=TICK, return_when=FIRST_COMPLETED)
         self.collect_finished()
@@ -194,29 +200,33 @@ class _Schedule:
         self.running[future] = _Task(job, progress, suspect)
 
     def _collect(self, future: Future, task: _Task) -> None:
-        job = task.job
-        try:
+        job, error = task.job, future.exception()
+        if error is None:
             files, seconds = future.result()
             for seed, data in files.items():
                 self._folder.store(job, seed, data)
-        except BrokenExecutor as error:
-            if self._workers is not None and not task.suspect:
-                self.suspects.append(job)
-                return
-            self._fail(job, "its worker process died, twice (killed, or out of memory?)", error)
-        except (Exception, SystemExit) as error:  # sys.exit in a measurement fails its job alone
-            first_line = (str(error).strip().splitlines() or [""])[0]
-            self._fail(job, f"{type(error).__name__}: {first_line}".removesuffix(": "), error)
-        else:
             self._outcome.finished += len(job.seeds)
             self._outcome.timings.append(Timing(job.experiment, job.setting.name, job.seeds, round(seconds, 3)))
+        elif not isinstance(error, BrokenExecutor):  # of the measurement, be it sys.exit: its job fails alone
+            first_line = (str(error).strip().splitlines() or [""])[0]
+            self._fail(job, f"{type(error).__name__}: {first_line}".removesuffix(": "), error)
+        elif self._workers is not None and not task.suspect:
+            self.suspects.append(job)
+            return
+        else:
+            self._fail(job, "its worker process died, twice (killed, or out of memory?)", error)
         self._costs_done += job.cost
 
     def _fail(self, job: Job, message: str, error: BaseException) -> None:
-        log = self._folder.log(job)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as file:
-            print(f"{job.label}: {message}", *traceback.format_exception(error), sep="\n", file=file)
+        message, log = printable_line(message), self._folder.log(job)
         name = log.relative_to(self._folder.path).as_posix()
-        self._outcome.failures.append(Failure(job.experiment, job.setting.name, job.seeds, message, name))
-        logger.warning("%s failed: %s (see %s)", job.label, message, log)
+        self._folder.check()
+        try:
+            log.parent.mkdir(exist_ok=True)
+            with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                print(f"{job.label}: {message}", *traceback.format_exception(error), sep="\n", file=file)
+        except OSError as refused:
+            name, message = "", f"{message} (and its traceback can't be written: {refused.strerror})"
+        failure = Failure(job.experiment, job.setting.name, job.seeds, message, name)
+        self._outcome.failures.append(failure)
+        logger.warning("%s failed: %s", job.label, failure.describe(self._folder.path))

@@ -91,8 +91,7 @@ def _duration(seconds: float) -> str:
 def closing(outcome: Outcome, folder: RunFolder) -> str:
     """Say how a run ended, and where its report is."""
     lines = [
-        f"FAILED: {failure.experiment} {failure.setting}, seeds {failure.seeds}: {failure.message} "
-        f"(see {folder.path / failure.log})"
+        f"FAILED: {failure.experiment} {failure.setting}, seeds {failure.seeds}: {failure.describe(folder.path)}"
         for failure in outcome.failures
     ]
     if outcome.interrupted:
