@@ -7,7 +7,6 @@ down. What is compared is microseconds per member-step (one optimiser step of on
 
 import itertools
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +35,7 @@ from whydeep.population import (
     gradient_norm_by_layer,
 )
 from whydeep.population.streams import Purpose
-from whydeep.runs import worker_surroundings
+from whydeep.runs import available_cores, worker_surroundings
 from whydeep.streams import say
 
 IMAGES = 60_000
@@ -233,7 +232,7 @@ def _streams(members: int, purpose: Purpose) -> list[Stream]:
     return [Stream(0, "benchmark", "", seed, purpose) for seed in range(members)]
 
 
-CORES = os.cpu_count() or 1
+CORES = available_cores()
 PER_CORE = Alternative(
     "population, one process per core (as whydeep run)", prepare_population, processes=CORES, ours=True
 )

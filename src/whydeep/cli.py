@@ -22,7 +22,7 @@ from tyro.conf import Positional, arg, subcommand
 
 import whydeep
 from whydeep.endings import explain, final_status
-from whydeep.errors import SettingError, WhydeepError, near_names, one_line
+from whydeep.errors import SettingError, StorageError, WhydeepError, near_names, one_line
 from whydeep.streams import say, tell
 from whydeep.study.request import Request, merge_changes, read_study
 from whydeep.surroundings import prepare_surroundings
@@ -30,6 +30,7 @@ from whydeep.surroundings import prepare_surroundings
 if TYPE_CHECKING:
     from whydeep.runs import RunFolder
     from whydeep.study.registry import Registry
+    from whydeep.study.verdicts import Verdicts
 
 Experiments = Annotated[Positional[tuple[str, ...]], arg(metavar="[EXPERIMENT ...]")]
 UserClaimsPath = Annotated[Path | None, arg(metavar="FILE")]
@@ -75,11 +76,12 @@ class Report:
         from whydeep.study.verdicts import judge_folder, read_user_claims
 
         folder, registry = _open_run(self.folder, self.experiments)
-        judgements = judge_folder(folder, registry, read_user_claims(folder, registry, self.claims))
-        problem = draw_figures(folder, registry.values())
-        problem = write_report(folder, registry, judgements) or problem
-        if problem:
-            raise problem
+        folder.require_writable()
+        verdicts = judge_folder(folder, registry, read_user_claims(folder, registry, self.claims))
+        verdicts.keep(folder)
+        problems = draw_figures(folder, registry.values()) + write_report(folder, registry, verdicts.judgements)
+        if problems:
+            raise problems[0]
         _say_what_is_stored(folder, registry)
         say(f"report: {folder.report}")
         return 0
@@ -102,27 +104,36 @@ class Claims:
     """Claims of your own, in a TOML or a Python file, judged with the others."""
 
     def __call__(self) -> int:
-        """Print the verdicts; a report that is there gets them as well."""
+        """Print the verdicts, and keep them where the folder can be written."""
         from whydeep.study import console
-        from whydeep.study.reporting import write_report
         from whydeep.study.verdicts import judge_folder, read_user_claims
 
-        folder, registry = _open_run(self.folder, self.experiments)
-        user = read_user_claims(folder, registry, self.claims)
-        replaced = folder.user_claims.is_file() and (
-            not folder.is_whole(folder.user_claims) or folder.read(folder.user_claims) != user.toml
-        )
-        judgements = judge_folder(folder, registry, user)
-        if user.toml is not None:
-            place = " in place of others" if replaced else ""
-            kept = f"claims kept in {folder.user_claims}{place}; delete it to leave them out again"
-            tell(kept)
-        _say_what_is_stored(folder, registry)
-        written = folder.read(folder.claims).decode("utf-8").rstrip()
-        print(written if self.json else console.verdicts(judgements, registry).lstrip())
-        if folder.report.exists():
-            write_report(folder, registry, judgements)
+        with contextlib.redirect_stdout(sys.stderr):  # what a user's code prints is no part of the answer
+            folder, registry = _open_run(self.folder, self.experiments)
+            verdicts = judge_folder(folder, registry, read_user_claims(folder, registry, self.claims))
+            try:
+                self._keep(folder, registry, verdicts)
+            except StorageError as error:
+                tell(f"the verdicts are not kept: {error}")
+            _say_what_is_stored(folder, registry)
+        if self.json:
+            say(verdicts.to_json(ascii=sys.stdout.encoding.lower() != "utf-8").rstrip())
+        else:
+            say(console.verdicts(verdicts.judgements, registry).lstrip())
         return 0
+
+    def _keep(self, folder: "RunFolder", registry: "Registry", verdicts: "Verdicts") -> None:
+        """Write claims.json, and a report that is there."""
+        from whydeep.study.reporting import write_report
+
+        toml, before = verdicts.user.toml, folder.user_claims
+        replaced = before.is_file() and not (folder.is_whole(before) and folder.read(before) == toml)
+        verdicts.keep(folder)
+        if toml is not None:
+            place = " in place of others" if replaced else ""
+            tell(f"claims kept in {before}{place}; delete it to leave them out again")
+        if folder.report.exists():
+            write_report(folder, registry, verdicts.judgements)
 
 
 def _open_run(path: Path, files: tuple[str, ...]) -> "tuple[RunFolder, Registry]":

@@ -9,11 +9,13 @@ netcdf     a data set as the bytes of a netCDF4 file, the same bytes every time
 atomic     files that are either whole or not there
 seal       checksums that files carry, and what they belong to
 lock       one process a folder
+cores      how many processor cores this process may use
 manifest   what was run, with what, when, and how it ended
 progress   how far a job is, and how long the rest takes
 display    progress for people: bars on a terminal, lines elsewhere
 """
 
+from whydeep.runs.cores import available_cores
 from whydeep.runs.display import BarDisplay, Display, LineDisplay, choose_display
 from whydeep.runs.folder import RunFolder
 from whydeep.runs.manifest import Manifest, git_state, read_manifest
@@ -38,6 +40,7 @@ __all__ = [
     "Setting",
     "Snapshot",
     "Timing",
+    "available_cores",
     "choose_display",
     "digest",
     "execute",

@@ -222,8 +222,8 @@ class RunFolder:
             write_atomically(path, seal(data, self.name(path)))
         except OSError as error:
             raise StorageError(
-                f"{path} can't be written ({error.strerror or error}): mend that, and run the same command to go on; "
-                "what was finished is kept"
+                f"{path} can't be written ({error.strerror or error}); what was finished is kept: mend that, and give "
+                "the same command again"
             ) from error
 
     def read(self, path: Path) -> bytes:

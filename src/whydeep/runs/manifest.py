@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import whydeep
 from whydeep.errors import RunError, StorageError
+from whydeep.runs.cores import available_cores
 from whydeep.runs.folder import SCHEMA, RunFolder
 from whydeep.runs.schedule import Outcome
 
@@ -69,7 +70,7 @@ class Manifest:
             "device": device,
             "versions": {"python": platform.python_version()} | _installed(PACKAGES),
             "platform": platform.platform(),
-            "cpu_count": os.cpu_count(),
+            "cpu_count": available_cores(),
             "git": git_state(Path(whydeep.__file__).parent),
             "failures": [],
             "jobs": earlier.get("jobs", []),

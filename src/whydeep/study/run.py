@@ -2,10 +2,10 @@
 
 import json
 import math
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, cast
@@ -15,7 +15,7 @@ import xarray as xr
 
 from whydeep.data import Dataset, Source, locate
 from whydeep.errors import RunError, SettingError, WhydeepError, one_line
-from whydeep.runs import Context, DamagedError, Job, Manifest, Outcome, RunFolder, digest, execute
+from whydeep.runs import Context, DamagedError, Job, Manifest, Outcome, RunFolder, available_cores, digest, execute
 from whydeep.streams import say
 from whydeep.study import console
 from whydeep.study.design import Each, Images, Plan, Scale, write_value
@@ -239,7 +239,7 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
     """
     study = resolve(request, registry)
     request, registry = study.request, study.registry
-    workers = request.workers or (1 if study.device == "cuda" else os.cpu_count() or 1)
+    workers = request.workers or (1 if study.device == "cuda" else available_cores())
     jobs = study.jobs()
     say(console.headline(study))
     folder = RunFolder(request.out)
@@ -261,23 +261,43 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
         )
         say(console.costs(outcome, time.perf_counter() - start, workers))
         manifest.add(outcome)
-        problem: WhydeepError | None = None
+        problems: list[WhydeepError] = []
         for experiment in study.experiments:
-            try:
+            with _going_on(problems):  # after what a user's measure returned, or a disk that is full
                 _write_results(folder, study, experiment, [job for job in jobs if job.experiment == experiment.name])
-            except RunError as error:  # of a user's measure: the others are written
-                problem = error
-        problem = draw_figures(folder, study.experiments, again=False) or problem
-    try:
-        judgements = judge_folder(folder, registry, user_claims)
-    except SettingError as error:  # of a user's claim: nothing else is lost
-        problem, judgements = error, judge_folder(folder, registry, UserClaimsFile())
-    problem = write_report(folder, registry, judgements) or problem
-    say(console.verdicts(judgements, registry))
+        with _going_on(problems):
+            problems += draw_figures(folder, study.experiments, again=False)
+    with _going_on(problems):
+        _judge_and_report(folder, registry, user_claims, problems)
     say(console.closing(outcome, folder))
-    if problem:
-        raise problem
+    if problems:
+        raise problems[0]
     return outcome
+
+
+@contextmanager
+def _going_on(problems: list[WhydeepError]) -> Iterator[None]:
+    """Keep an error to be raised at the end: what can still be written and said is."""
+    try:
+        yield
+    except WhydeepError as error:
+        problems.append(error)
+
+
+def _judge_and_report(
+    folder: RunFolder, registry: Registry, user_claims: UserClaimsFile, problems: list[WhydeepError]
+) -> None:
+    """Judge the claims, keep and print the verdicts, and write the report."""
+    try:
+        verdicts = judge_folder(folder, registry, user_claims)
+    except SettingError as error:  # of a user's claim: nothing else is lost
+        problems.append(error)
+        verdicts = judge_folder(folder, registry, UserClaimsFile())
+    with _going_on(problems):
+        verdicts.keep(folder)
+    with _going_on(problems):
+        problems += write_report(folder, registry, verdicts.judgements)
+    say(console.verdicts(verdicts.judgements, registry))
 
 
 def device_name(device: str) -> str:
