@@ -17,20 +17,25 @@ from typing import TYPE_CHECKING, Annotated
 # this when torch is imported, so it is set before any module that imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import multiprocessing
+
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
 import whydeep
 from whydeep.endings import explain, final_status
-from whydeep.errors import SettingError, StorageError, WhydeepError, near_names, one_line
+from whydeep.errors import SettingError, StorageError, near_names, printable_line
 from whydeep.streams import say, tell
 from whydeep.study.request import Request, merge_changes, read_study
-from whydeep.surroundings import prepare_surroundings
+from whydeep.surroundings import prepare_surroundings, tell_of_a_worker
 
 if TYPE_CHECKING:
     from whydeep.runs import RunFolder
     from whydeep.study.registry import Registry
     from whydeep.study.verdicts import Verdicts
+
+if multiprocessing.parent_process() is not None:  # a worker imports this first, as it is the main program's
+    tell_of_a_worker()
 
 Experiments = Annotated[Positional[tuple[str, ...]], arg(metavar="[EXPERIMENT ...]")]
 UserClaimsPath = Annotated[Path | None, arg(metavar="FILE")]
@@ -83,7 +88,7 @@ class Report:
         if problems:
             raise problems[0]
         _say_what_is_stored(folder, registry)
-        say(f"report: {folder.report}")
+        say(f"report: {printable_line(str(folder.report))}")
         return 0
 
 
@@ -114,7 +119,7 @@ class Claims:
             try:
                 self._keep(folder, registry, verdicts)
             except StorageError as error:
-                tell(f"the verdicts are not kept: {error}")
+                tell(f"the verdicts are printed, and not kept: {error}")
             _say_what_is_stored(folder, registry)
         if self.json:
             say(verdicts.to_json(ascii=sys.stdout.encoding.lower() != "utf-8").rstrip())
@@ -150,18 +155,10 @@ def _open_run(path: Path, files: tuple[str, ...]) -> "tuple[RunFolder, Registry]
 
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
-    """Import without looking for garbage: what modules define stays, and the search takes a quarter of the time.
-
-    Raises:
-        ImportError: a package cannot be loaded, whatever it says of that.
-    """
+    """Import without looking for garbage: what modules define stays, and the search takes a quarter of the time."""
     gc.disable()
     try:
         yield
-    except (WhydeepError, ImportError, OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise ImportError(one_line(error)) from error
     finally:
         gc.freeze()  # at the end of the process as well
         gc.enable()
@@ -221,6 +218,7 @@ DESTRUCTIVE = ("--fresh",)
 """Options that are never suggested, as they remove what was measured."""
 RESUMING = ("--resume", "--continue", "--restart", "--append")
 """Options that other programs have for what `run` does anyway."""
+WITHOUT_DOCSTRINGS = " (PYTHONOPTIMIZE=2 leaves out what commands do: see the help without it.)"
 COMMANDS = {"run": Request, "list": List, "report": Report, "claims": Claims, "data": Data, "bench": Bench}
 
 
@@ -267,7 +265,7 @@ def _parse(given: list[str]) -> Request | List | Report | Claims | Data | Bench:
                     | Annotated[Bench, subcommand("bench")]
                 ),
                 prog="whydeep",
-                description="Study how neural networks train.",
+                description=f"Study how neural networks train.{WITHOUT_DOCSTRINGS if sys.flags.optimize > 1 else ''}",
                 args=given or ["--help"],
                 config=(tyro.conf.FlagCreatePairsOff,),
             )

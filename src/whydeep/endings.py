@@ -48,9 +48,9 @@ def explain(error: BaseException, given: Sequence[str]) -> int:
             tell(f"the memory does not suffice: {REMEDIES[errno.ENOMEM]}")
         case RuntimeError() if "can't start new thread" in str(error):
             tell(f"no thread can be started: {REMEDIES[errno.EAGAIN]}")
-        case ImportError():
+        case _ if _is_of_an_import(error):
             kept = _keep_traceback(error, given)
-            tell(f"a part cannot be loaded ({one_line(error)}): is the installation complete? {kept}")
+            tell(f"a package cannot be loaded ({one_line(error)}): its installation or its settings are broken. {kept}")
         case _:
             tell(f"this is a fault of whydeep: please report it ({one_line(error)}). {_keep_traceback(error, given)}")
     return 1
@@ -72,6 +72,12 @@ def _explain_refusal(error: OSError) -> int:
         return 1
     tell(f"{error.filename} cannot be used ({error.strerror}): {remedy}")
     return 1 if error.errno in REMEDIES else 2
+
+
+def _is_of_an_import(error: BaseException) -> bool:
+    """Say whether an error came while a module was imported."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, ImportError) or any(frame.f_code.co_name == "<module>" for frame, _ in frames)
 
 
 def _keep_traceback(error: BaseException, given: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ says.
 import contextlib
 import io
 import os
+import re
 import sys
 
 from whydeep.errors import printable_line
@@ -38,7 +39,11 @@ def tell(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print a text at once; without one, nothing. What cannot be printed is given up (see `output_error`)."""
+    """Print a text at once; without one, nothing. What cannot be printed is given up (see `output_error`).
+
+    Characters that would move a terminal's cursor, or change its colours, are written as escapes.
+    """
+    text = re.sub(r"[^\n -~\xa0-\U0010ffff]", lambda found: repr(found[0])[1:-1], text)
     try:
         print(text, end="\n" if text else "", flush=True)
     except OSError as error:

@@ -6,13 +6,14 @@ Figures are the same bytes for everyone, and what packages remark to developers 
 import logging
 import os
 import signal
+import sys
 import threading
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from whydeep.errors import RunError
+from whydeep.errors import RunError, one_line
 from whydeep.streams import prepare_streams, tell
 
 
@@ -55,10 +56,21 @@ def _remark_in_lines() -> None:
         tell(f"{category.__name__}: {message}")
 
     warnings.showwarning = show
+    threading.excepthook = lambda ended: _tell_of(ended.exc_value)
     logging.raiseExceptions = False
     logger = logging.getLogger("whydeep")
     if not any(isinstance(handler, _Lines) for handler in logger.handlers):
         logger.addHandler(_Lines())
+
+
+def tell_of_a_worker() -> None:
+    """Write what ends this process, a worker, before it can do anything, as a line."""
+    sys.excepthook = lambda kind, error, place: _tell_of(error)
+
+
+def _tell_of(error: BaseException | None) -> None:
+    if error is not None and not isinstance(error, SystemExit):
+        tell(f"a worker or a thread ended: {one_line(error)}")
 
 
 class _Lines(logging.Handler):

@@ -153,8 +153,9 @@ class RunFolder:
         """Check that a run is there to be read.
 
         Raises:
-            RunError: There is none.
+            RunError: There is none, or it can't be read.
         """
+        _require_readable(self.path)
         if not self._is_ours():
             raise RunError(f"{self.path} holds no whydeep run (no manifest.json of one): give the folder of a run")
 
@@ -222,8 +223,8 @@ class RunFolder:
             write_atomically(path, seal(data, self.name(path)))
         except OSError as error:
             raise StorageError(
-                f"{path} can't be written ({error.strerror or error}); what was finished is kept: mend that, and give "
-                "the same command again"
+                f"{path} can't be written ({error.strerror or error}): mend that, and give the same command again, "
+                "which goes on from what is kept"
             ) from error
 
     def read(self, path: Path) -> bytes:
@@ -361,8 +362,14 @@ class RunFolder:
         return self.path / "results" / f"{_file_safe(experiment)}.nc"
 
     def experiments(self) -> list[str]:
-        """List the experiments that have results."""
-        return sorted(path.stem for path in (self.path / "results").glob("[!.]*.nc"))
+        """List the experiments that have results.
+
+        Raises:
+            RunError: The folder of results can't be read, which a search would pass over.
+        """
+        results = self.path / "results"
+        _require_readable(results)
+        return sorted(path.stem for path in results.glob("[!.]*.nc"))
 
     def write_results(self, experiment: str, dataset: xarray.Dataset) -> None:
         """Keep the results of an experiment; equal data sets give equal bytes."""
@@ -387,6 +394,17 @@ class RunFolder:
             raise DamagedError(f"{error}: {way_out}") from None
         except Exception as error:  # of an earlier version, without a seal: HDF5 may raise anything
             raise DamagedError(f"{path} is damaged ({one_line(error)}): {way_out}") from None
+
+
+def _require_readable(path: Path) -> None:
+    """Raise `RunError` if a folder is there and can't be read."""
+    try:
+        with os.scandir(path):
+            pass
+    except PermissionError as error:
+        raise RunError(f"{path} can't be read ({error.strerror}): ask its owner for permission") from None
+    except OSError:
+        pass
 
 
 def _remove(path: Path) -> None:

@@ -160,6 +160,8 @@ class _Schedule:
         self._folder.check()
         self._fill()
         wait(self.running, timeout=TICK, return_when=FIRST_COMPLETED)
+        if isinstance(self._executor, Workers):
+            self._executor.check(self.running)
         self.collect_finished()
         return bool(self.running or self.waiting or self.suspects)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import xarray as xr
 
 from whydeep.claims import Judgement, Verdict, adjusted_p
+from whydeep.errors import printable_line
 from whydeep.runs import Outcome, RunFolder, format_duration
 from whydeep.study.design import SCALES
 from whydeep.study.experiment import Experiment
@@ -98,7 +99,7 @@ def closing(outcome: Outcome, folder: RunFolder) -> str:
         lines.append(f"interrupted: {outcome.finished} units finished and kept; run the same command to go on")
     lines.append(f"{outcome.finished} units measured, {outcome.skipped} were there already")
     if folder.report.exists():
-        lines.append(f"report: {folder.report}")
+        lines.append(f"report: {printable_line(str(folder.report))}")
     return "\n".join(lines)
 
 
