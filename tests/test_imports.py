@@ -10,7 +10,7 @@ import pytest
 import whydeep
 
 PACKAGE = Path(whydeep.__file__).parent
-FOUNDATION = {"errors", "notebook", "streams", "variables", ""}  # "": the version
+FOUNDATION = {"errors", "notebook", "streams", "toml", "variables", ""}  # "": the version
 NETWORKS = FOUNDATION | {"networks"}
 POPULATION = NETWORKS | {"population", "data"}
 LANDSCAPE = POPULATION | {"landscape"}
@@ -21,6 +21,7 @@ ALLOWED = {
     "notebook": FOUNDATION,
     "variables": FOUNDATION,
     "streams": FOUNDATION,
+    "toml": FOUNDATION,
     "surroundings": FOUNDATION | {"surroundings"},
     "endings": FOUNDATION | {"endings"},
     "data": FOUNDATION | {"data"},

@@ -26,7 +26,7 @@ import whydeep
 from whydeep.endings import explain, final_status
 from whydeep.errors import SettingError, StorageError, near_names, printable_line
 from whydeep.streams import say, tell
-from whydeep.study.request import Request, merge_changes, read_study
+from whydeep.study.request import Request, check_number, merge_changes, read_study
 from whydeep.surroundings import prepare_surroundings, tell_of_a_worker
 
 if TYPE_CHECKING:
@@ -208,6 +208,7 @@ class Bench:
 
     def __call__(self) -> int:
         """Print the table."""
+        check_number("--rounds", self.rounds, 1, 1_000)
         from whydeep.benchmark import run_benchmark
 
         run_benchmark(self.rounds)
@@ -274,6 +275,8 @@ def _parse(given: list[str]) -> Request | List | Report | Claims | Data | Bench:
             raise
         raise SettingError(_one_line(messages.getvalue(), given)) from None
     if isinstance(command, Request):
+        if "--functions" in given and not command.functions:
+            raise SettingError("--functions is given without any: give names or expressions of x, or leave it out")
         return replace(command, study=None, set=merge_changes(study.set, command.set))
     return command
 
@@ -294,6 +297,9 @@ def _study_file(given: list[str]) -> Path | None:
 def _one_line(message: str, given: list[str]) -> str:
     lines = [line.strip("│ ").strip() for line in message.splitlines() if not line.startswith(("╭", "╰"))]
     first = " ".join(lines).split("───")[0].split("Got errors:")[0].strip().rstrip(".")
+    number = re.match(r"Error parsing (\S+): (?:invalid literal for int.*?: (.*)|Exceeds the limit .*)", first)
+    if number:
+        return f"{number[1]} must be a whole number, not {number[2] or 'one of so many digits'}"
     command = given[0] if given else ""
     if command not in COMMANDS:
         return f"no command is called {command!r}: {near_names(command, COMMANDS)}"
@@ -307,5 +313,5 @@ def _one_line(message: str, given: list[str]) -> str:
     if command == "run" and get_close_matches(unknown, RESUMING, cutoff=0.8):
         accepted = "running the same command again goes on with what is missing"
     else:
-        accepted = near_names(unknown, options, destructive=DESTRUCTIVE)
+        accepted = near_names(unknown, options, destructive=DESTRUCTIVE) if options else "it takes names alone"
     return f"no option of {command} is called {unknown}: {accepted}"

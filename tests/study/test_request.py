@@ -76,7 +76,7 @@ def test_files_that_a_study_names_are_beside_it(tmp_path, monkeypatch):
         ("seed = 3", "did you mean seeds"),
         ("seeds = true", "seeds is True, and must be a whole number"),
         ('seeds = "3"', "must be a whole number"),
-        ("seeds = 0", "--seeds must be 1 or more"),
+        ("seeds = 0", "--seeds must be a whole number from 1 to 10,000, not 0"),
         ('scale = "ful"', "did you mean full?"),
         ("experiments = [1]", "a list of texts"),
         ("fresh = true", "no option is called 'fresh'"),

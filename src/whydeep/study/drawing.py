@@ -147,5 +147,7 @@ def _called(experiment: Experiment, what: str, function: Callable, *arguments: A
         return function(*arguments)
     except WhydeepError as error:
         raise RunError(f"{experiment.name}: {what} cannot be made: {error}") from None
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the code of a user's file does
         raise RunError(f"{experiment.name}: {what} failed: {one_line(error, source)}") from None

@@ -63,7 +63,9 @@ class Registry(Mapping[str, Experiment]):
                 offered = _several(offer.load())
                 cls([*experiments, *offered])  # clashes of names are that package's
                 experiments += offered
-            except Exception as error:  # of another package: it must not keep whydeep from working
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # of another package: it must not keep whydeep from working
                 if offer.value.startswith("whydeep."):
                     raise
                 tell(f"experiments of {offer.value} are left out: {one_line(error)}")

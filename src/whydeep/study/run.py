@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 
 from whydeep.data import Dataset, Source, locate
-from whydeep.errors import RunError, SettingError, WhydeepError, one_line
+from whydeep.errors import DataError, RunError, SettingError, WhydeepError, one_line
 from whydeep.runs import Context, DamagedError, Job, Manifest, Outcome, RunFolder, available_cores, digest, execute
 from whydeep.streams import say
 from whydeep.study import console
@@ -166,6 +166,8 @@ def resolve(request: Request, registry: Registry | None = None) -> Study:
     source = images = None
     if any(experiment.uses_images for experiment in experiments):
         source = locate(request.dataset, request.data_dir)
+        if not f"{source.name}{source.path}".isprintable():  # they are kept in results, and shown in figures
+            raise DataError(f"{source.path!r} holds characters that cannot be printed: rename it, or copy it elsewhere")
         images = source.load()
     elif request.dataset:
         source = locate(request.dataset, request.data_dir)  # a wrong name is an error all the same
