@@ -10,7 +10,7 @@ import pytest
 import whydeep
 
 PACKAGE = Path(whydeep.__file__).parent
-FOUNDATION = {"errors", "notebook", "variables", ""}  # "": the version
+FOUNDATION = {"errors", "notebook", "streams", "toml", "variables", ""}  # "": the version
 NETWORKS = FOUNDATION | {"networks"}
 POPULATION = NETWORKS | {"population", "data"}
 LANDSCAPE = POPULATION | {"landscape"}
@@ -20,6 +20,10 @@ ALLOWED = {
     "errors": {""},
     "notebook": FOUNDATION,
     "variables": FOUNDATION,
+    "streams": FOUNDATION,
+    "toml": FOUNDATION,
+    "surroundings": FOUNDATION | {"surroundings"},
+    "endings": FOUNDATION | {"endings"},
     "data": FOUNDATION | {"data"},
     "networks": NETWORKS,
     "population": NETWORKS | {"population"},
@@ -31,7 +35,7 @@ ALLOWED = {
     "study": STUDY,
     "course": STUDY | {"course"},
     "benchmark": STUDY,
-    "cli": STUDY | {"benchmark", "cli"},
+    "cli": STUDY | {"benchmark", "cli", "endings", "surroundings"},
     "__main__": {"cli"},
     "": {""},
 }

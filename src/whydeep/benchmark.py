@@ -7,7 +7,6 @@ down. What is compared is microseconds per member-step (one optimiser step of on
 
 import itertools
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +35,8 @@ from whydeep.population import (
     gradient_norm_by_layer,
 )
 from whydeep.population.streams import Purpose
-from whydeep.runs import worker_surroundings
+from whydeep.runs import available_cores, worker_surroundings
+from whydeep.streams import say
 
 IMAGES = 60_000
 BATCH = 50
@@ -232,7 +232,7 @@ def _streams(members: int, purpose: Purpose) -> list[Stream]:
     return [Stream(0, "benchmark", "", seed, purpose) for seed in range(members)]
 
 
-CORES = os.cpu_count() or 1
+CORES = available_cores()
 PER_CORE = Alternative(
     "population, one process per core (as whydeep run)", prepare_population, processes=CORES, ours=True
 )
@@ -312,14 +312,14 @@ def _measure_here(
 
 def run_benchmark(rounds: int = 3) -> None:
     """Measure every comparison and print times and ratios."""
-    print(f"{CORES} cores, torch {torch.__version__}; fastest of {rounds} rounds, median in brackets")
+    say(f"{CORES} cores, torch {torch.__version__}; fastest of {rounds} rounds, median in brackets")
     for comparison in COMPARISONS:
         times: dict[str, list[float]] = {alternative.name: [] for alternative in comparison.alternatives}
         for _ in range(rounds):
             for alternative in comparison.alternatives:
                 times[alternative.name].append(measure(comparison.workload, alternative))
         ours = min(times[comparison.alternatives[0].name])
-        print(f"\n{comparison.name}: microseconds per {comparison.unit}, and how many times slower")
+        say(f"\n{comparison.name}: microseconds per {comparison.unit}, and how many times slower")
         for name, measured in times.items():
             best = min(measured)
-            print(f"  {name:<58} {best:9.1f}  ({statistics.median(measured):9.1f}) {best / ours:8.1f} x")
+            say(f"  {name:<58} {best:9.1f}  ({statistics.median(measured):9.1f}) {best / ours:8.1f} x")

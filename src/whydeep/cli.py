@@ -5,11 +5,10 @@ import gc
 import io
 import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,16 +17,25 @@ from typing import TYPE_CHECKING, Annotated
 # this when torch is imported, so it is set before any module that imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import multiprocessing
+
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
 import whydeep
-from whydeep.errors import SettingError, WhydeepError, near_names
-from whydeep.study.request import Request, merge_changes, read_study
+from whydeep.endings import explain, final_status
+from whydeep.errors import SettingError, StorageError, WhydeepError, near_names, printable_line
+from whydeep.streams import say, tell
+from whydeep.study.request import Request, check_number, merge_changes, read_study
+from whydeep.surroundings import prepare_surroundings, tell_of_a_worker
 
 if TYPE_CHECKING:
     from whydeep.runs import RunFolder
     from whydeep.study.registry import Registry
+    from whydeep.study.verdicts import Verdicts
+
+if multiprocessing.parent_process() is not None:  # a worker imports this first, as it is the main program's
+    tell_of_a_worker()
 
 Experiments = Annotated[Positional[tuple[str, ...]], arg(metavar="[EXPERIMENT ...]")]
 UserClaimsPath = Annotated[Path | None, arg(metavar="FILE")]
@@ -49,9 +57,9 @@ class List:
             installed = Registry.installed()
         registry, names = installed.with_files(self.experiments)
         if names:
-            print("\n\n".join(describe(registry[name]) for name in names))
+            say("\n\n".join(describe(registry[name]) for name in names))
         else:
-            print("\n".join(map(list_line, registry.values())))
+            say("\n".join(map(list_line, registry.values())))
         return 0
 
 
@@ -73,13 +81,14 @@ class Report:
         from whydeep.study.verdicts import judge_folder, read_user_claims
 
         folder, registry = _open_run(self.folder, self.experiments)
-        judgements = judge_folder(folder, registry, read_user_claims(folder, registry, self.claims))
-        problem = draw_figures(folder, registry.values())
-        problem = write_report(folder, registry, judgements) or problem
-        if problem:
-            raise problem
+        folder.require_writable()
+        verdicts = judge_folder(folder, registry, read_user_claims(folder, registry, self.claims))
+        verdicts.keep(folder)
+        problems = draw_figures(folder, registry.values()) + write_report(folder, registry, verdicts.judgements)
+        if problems:
+            raise problems[0]
         _say_what_is_stored(folder, registry)
-        print(f"report: {folder.report}")
+        say(f"report: {printable_line(str(folder.report))}")
         return 0
 
 
@@ -100,27 +109,36 @@ class Claims:
     """Claims of your own, in a TOML or a Python file, judged with the others."""
 
     def __call__(self) -> int:
-        """Print the verdicts; a report that is there gets them as well."""
+        """Print the verdicts, and keep them where the folder can be written."""
         from whydeep.study import console
-        from whydeep.study.reporting import write_report
         from whydeep.study.verdicts import judge_folder, read_user_claims
 
-        folder, registry = _open_run(self.folder, self.experiments)
-        user = read_user_claims(folder, registry, self.claims)
-        replaced = folder.user_claims.is_file() and (
-            not folder.is_whole(folder.user_claims) or folder.read(folder.user_claims) != user.toml
-        )
-        judgements = judge_folder(folder, registry, user)
-        if user.toml is not None:
-            place = " in place of others" if replaced else ""
-            kept = f"claims kept in {folder.user_claims}{place}; delete it to leave them out again"
-            print(f"whydeep: {kept}", file=sys.stderr)
-        _say_what_is_stored(folder, registry)
-        written = folder.read(folder.claims).decode("utf-8").rstrip()
-        print(written if self.json else console.verdicts(judgements, registry).lstrip())
-        if folder.report.exists():
-            write_report(folder, registry, judgements)
+        with contextlib.redirect_stdout(sys.stderr):  # what a user's code prints is no part of the answer
+            folder, registry = _open_run(self.folder, self.experiments)
+            verdicts = judge_folder(folder, registry, read_user_claims(folder, registry, self.claims))
+            try:
+                self._keep(folder, registry, verdicts)
+            except StorageError as error:
+                tell(f"the verdicts are printed, and not kept: {error}")
+            _say_what_is_stored(folder, registry)
+        if self.json:
+            say(verdicts.to_json(ascii=sys.stdout.encoding.lower() != "utf-8").rstrip())
+        else:
+            say(console.verdicts(verdicts.judgements, registry).lstrip())
         return 0
+
+    def _keep(self, folder: "RunFolder", registry: "Registry", verdicts: "Verdicts") -> None:
+        """Write claims.json, and a report that is there."""
+        from whydeep.study.reporting import write_report
+
+        toml, before = verdicts.user.toml, folder.user_claims
+        replaced = before.is_file() and not (folder.is_whole(before) and folder.read(before) == toml)
+        verdicts.keep(folder)
+        if toml is not None:
+            place = " in place of others" if replaced else ""
+            tell(f"claims kept in {before}{place}; delete it to leave them out again")
+        if folder.report.exists():
+            write_report(folder, registry, verdicts.judgements)
 
 
 def _open_run(path: Path, files: tuple[str, ...]) -> "tuple[RunFolder, Registry]":
@@ -156,16 +174,12 @@ def _say_what_is_stored(folder: "RunFolder", registry: "Registry") -> None:
     outside = [name for name in folder.experiments() if name in registry and outside_file(registry[name])]
     for name in outside:
         if is_of_another_version(read_results(folder, name, registry[name]), registry[name]):
-            print(
-                f"whydeep: the results of {name} were measured by another version of its file: run it to measure anew",
-                file=sys.stderr,
-            )
+            tell(f"the results of {name} were measured by another version of its file: run it to measure anew")
     stored = ", ".join(name for name in folder.experiments() if name not in registry)
     if stored:
-        print(
-            f"whydeep: {stored}: figures, texts and claims are those that are stored; give the Python file after the "
-            "folder to draw and judge anew",
-            file=sys.stderr,
+        tell(
+            f"{stored}: figures, texts and claims are those that are stored; give the Python file after the folder to "
+            "draw and judge anew"
         )
 
 
@@ -188,15 +202,16 @@ class Verify:
 
     def __call__(self) -> int:
         """Print what was checked, and what is not as it should be."""
-        if self.redo < 0 or not self.tolerance >= 0:
-            raise SettingError("--redo and --tolerance must be 0 or more")
+        check_number("--redo", self.redo, 0, 1_000_000)
+        if not self.tolerance >= 0:
+            raise SettingError(f"--tolerance must be 0 or more, not {self.tolerance}")
         from whydeep.study import verification
 
         folder, registry = _open_run(self.folder, self.experiments)
         check = verification.check_folder(folder)
-        print(f"{check.whole} files are as they were written")
+        say(f"{check.whole} files are as they were written")
         if check.unsealed:
-            print(f"{check.unsealed} files of an earlier version carry no checksum")
+            say(f"{check.unsealed} files of an earlier version carry no checksum")
         problems = [*check.problems]
         if self.redo:
             earlier = verification.requests_of(_earlier_requests(folder), self.experiments, registry)
@@ -204,11 +219,11 @@ class Verify:
                 folder, earlier, registry, self.redo, tolerance=self.tolerance
             )
             for comparison in compared:
-                print(comparison)
+                say(str(comparison))
             problems += [f"measured again, and different: {unit.label}" for unit in compared if not unit.agrees]
             problems += failed
         for problem in problems:
-            print(f"whydeep: {problem}", file=sys.stderr)
+            tell(problem)
         return 1 if problems else 0
 
 
@@ -220,7 +235,7 @@ def _earlier_requests(folder: "RunFolder") -> list[Request]:
         try:
             command = _parse(list(run["command"][1:]))
         except (KeyError, TypeError, SystemExit, WhydeepError):
-            print("whydeep: a command of the manifest cannot be read, and is passed over", file=sys.stderr)
+            tell("a command of the manifest cannot be read, and is passed over")
             continue
         if isinstance(command, Request) and command not in requests:
             requests.append(command)
@@ -239,8 +254,8 @@ class Data:
         from whydeep.data import catalog
 
         for entry in catalog(self.data_dir):
-            print(entry)
-        print("your own       --dataset PATH: an .npz file, a folder of IDX files, or of images as train/CLASS/*.png")
+            say(str(entry))
+        say("your own       --dataset PATH: an .npz file, a folder of IDX files, or of images as train/CLASS/*.png")
         return 0
 
 
@@ -253,12 +268,18 @@ class Bench:
 
     def __call__(self) -> int:
         """Print the table."""
+        check_number("--rounds", self.rounds, 1, 1_000)
         from whydeep.benchmark import run_benchmark
 
         run_benchmark(self.rounds)
         return 0
 
 
+DESTRUCTIVE = ("--fresh",)
+"""Options that are never suggested, as they remove what was measured."""
+RESUMING = ("--resume", "--continue", "--restart", "--append")
+"""Options that other programs have for what `run` does anyway."""
+WITHOUT_DOCSTRINGS = " (PYTHONOPTIMIZE=2 leaves out what commands do: see the help without it.)"
 COMMANDS = {
     "run": Request,
     "list": List,
@@ -271,40 +292,28 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a unit failed, 2 bad input, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 something was lost or failed, 2 bad input, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
-    _interrupt_by_termination()
-    if given == ["--version"]:
-        print(f"whydeep {whydeep.__version__}")
-        sys.exit(0)
     try:
-        command = _parse(given)
-        sys.exit(_run(command) if isinstance(command, Request) else command())
-    except WhydeepError as error:
-        print(f"whydeep: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # whoever read the output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        kept = "" if given[:1] == ["bench"] else "; what was finished is kept: run the same command to go on"
-        print(f"whydeep: interrupted{kept}", file=sys.stderr)
-        sys.exit(130)
+        prepare_surroundings()
+        status = _run_command(given)
+    except BaseException as error:
+        status = explain(error, given)
+    sys.exit(final_status(status))
 
 
-def _run(request: Request) -> int:
-    """Run a study, and return the exit status."""
+def _run_command(given: list[str]) -> int:
+    """Run a command, and return its exit status."""
+    if given == ["--version"]:
+        say(f"whydeep {whydeep.__version__}")
+        return 0
+    command = _parse(given)
+    if not isinstance(command, Request):
+        return command()
     with _importing():
         from whydeep.study.run import run_study
-    outcome = run_study(request)
+    outcome = run_study(command)
     return 130 if outcome.interrupted else 1 if outcome.failures else 0
-
-
-def _interrupt_by_termination() -> None:
-    """Let SIGTERM do what Ctrl-C does, as clusters send it, from the beginning on."""
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _parse(given: list[str]) -> Request | List | Report | Claims | Verify | Data | Bench:
@@ -326,16 +335,17 @@ def _parse(given: list[str]) -> Request | List | Report | Claims | Verify | Data
                     | Annotated[Bench, subcommand("bench")]
                 ),
                 prog="whydeep",
-                description="Study how neural networks train.",
+                description=f"Study how neural networks train.{WITHOUT_DOCSTRINGS if sys.flags.optimize > 1 else ''}",
                 args=given or ["--help"],
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
     except SystemExit as exit:
         if exit.code in (0, None):
             raise
-        print(f"whydeep: {_one_line(messages.getvalue(), given)}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SettingError(_one_line(messages.getvalue(), given)) from None
     if isinstance(command, Request):
+        if "--functions" in given and not command.functions:
+            raise SettingError("--functions is given without any: give names or expressions of x, or leave it out")
         return replace(command, study=None, set=merge_changes(study.set, command.set))
     return command
 
@@ -356,13 +366,21 @@ def _study_file(given: list[str]) -> Path | None:
 def _one_line(message: str, given: list[str]) -> str:
     lines = [line.strip("│ ").strip() for line in message.splitlines() if not line.startswith(("╭", "╰"))]
     first = " ".join(lines).split("───")[0].split("Got errors:")[0].strip().rstrip(".")
+    number = re.match(r"Error parsing (\S+): (?:invalid literal for int.*?: (.*)|Exceeds the limit .*)", first)
+    if number:
+        return f"{number[1]} must be a whole number, not {number[2] or 'one of so many digits'}"
     command = given[0] if given else ""
     if command not in COMMANDS:
         return f"no command is called {command!r}: {near_names(command, COMMANDS)}"
     positional = {"experiments", "folder"}
     names = [field.name for field in fields(COMMANDS[command]) if field.name not in positional]
     options = ["--" + name.replace("_", "-") for name in names]
-    unknown = [token for token in given if token.startswith("--") and token.split("=")[0] not in options]
-    if unknown:
-        return f"no option of {command} is called {unknown[0]}: {near_names(unknown[0], options)}"
-    return re.sub(r"\s+", " ", first) + f"; see whydeep {command} --help"
+    words = [token.partition("=")[0] for token in given if token.startswith("--") and token != "--"]
+    unknown = next((word for word in words if word.replace("_", "-") not in options), None)
+    if unknown is None:
+        return re.sub(r"\s+", " ", first) + f"; see whydeep {command} --help"
+    if command == "run" and get_close_matches(unknown, RESUMING, cutoff=0.8):
+        accepted = "running the same command again goes on with what is missing"
+    else:
+        accepted = near_names(unknown, options, destructive=DESTRUCTIVE) if options else "it takes names alone"
+    return f"no option of {command} is called {unknown}: {accepted}"

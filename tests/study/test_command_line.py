@@ -174,7 +174,7 @@ def test_the_default_falls_back_to_digits_and_says_so(tmp_path):
             "no option of run is called --sede: did you mean --seeds",
         ),
         (("run", "--scale", "fast"), "invalid choice 'fast' for argument '--scale'"),
-        (("run", "--seeds", "0"), "--seeds must be 1 or more, not 0"),
+        (("run", "--seeds", "0"), "--seeds must be a whole number from 1 to 10,000, not 0"),
         (("run", "--seeds", "many"), "'many'"),
         (("run", "--functions", "sin(y)"), "'sin(y)' uses 'y'"),
         (("run", "--functions", "log(x)", "--scale", "smoke"), "log(x) is not finite"),

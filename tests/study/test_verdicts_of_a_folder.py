@@ -198,7 +198,10 @@ def test_another_root_seed_draws_others_and_keeps_the_first(folder, whydeep):
     _, out, _ = whydeep(*RUN)
     assert "0 units measured, 6 were there already" in out
     status, _, err = whydeep(*RUN, "--root-seed", -1)
-    assert (status, err) == (2, "whydeep: --root-seed must be from 0 to 2**63 - 1, not -1\n")
+    assert (status, err) == (
+        2,
+        "whydeep: --root-seed must be a whole number from 0 to 9,223,372,036,854,775,807, not -1\n",
+    )
     assert first.identical(RunFolder(folder).read_results("walk").load())
 
 

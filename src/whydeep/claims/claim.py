@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import inf, nan
+from numbers import Real
+from typing import Any
 
 import xarray as xr
 
@@ -11,6 +13,14 @@ from whydeep.claims.needs import Need
 from whydeep.claims.selection import Selection
 from whydeep.errors import SettingError
 from whydeep.variables import UNLIMITED, Limits
+
+
+def _float(number: Any) -> float:
+    """Return a number as a float, not-a-number for what is none or has too many digits."""
+    try:
+        return float(number) if isinstance(number, Real) else nan
+    except OverflowError:
+        return nan
 
 
 @dataclass(frozen=True)
@@ -51,10 +61,11 @@ class Test:
             raise SettingError(
                 f"limits are the least and the largest value that a statistic can have, not {self.limits!r}"
             )
-        if not self.low < self.high or (self.low == -inf and self.high == inf):
+        low, high = map(_float, (self.low, self.high))
+        if not low < high or (low == -inf and high == inf):
             raise SettingError(
                 f"a test accepts values between low and high, low below high and at least one of them finite, not from "
-                f"{self.low} to {self.high}"
+                f"{self.low!r:.40} to {self.high!r:.40}"
             )
 
     @property

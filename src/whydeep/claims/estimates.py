@@ -73,7 +73,9 @@ def estimate(claim: Claim, results: xr.Dataset, level: float = LEVEL) -> list[Es
             log, limits = test.scale(results)
         except WhydeepError as error:
             raise SettingError(f"claim {claim.id}: {error}") from error
-        except Exception as error:  # whatever the code of a measure does
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the code of a measure does, be it sys.exit
             raise SettingError(f"claim {claim.id}: {one_line(error)}") from error
         diverged = _diverged(results, measured)
         for part, given in _parts(measured):
@@ -108,6 +110,8 @@ def _measure(test: Test, results: xr.Dataset) -> xr.DataArray:
             f"{test.statistic} is of {measured.sizes['seed']} seeds that cannot be matched with those of the results: "
             "keep the coordinate seed, and give not-a-number where a seed has no value"
         )
+    if measured.dtype.kind not in "biuf":
+        raise SettingError(f"{test.statistic} is of type {measured.dtype}: its measure must return real numbers")
     return measured.astype(float)
 
 

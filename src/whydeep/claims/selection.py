@@ -109,13 +109,15 @@ def _position(labels: xr.DataArray, wanted: Any) -> int:
 def same_label(first: Any, second: Any) -> bool:
     """Say whether two labels are the same; lists and tuples by their elements, fractions to six digits.
 
-    (A label in single precision has no more.)
+    (A label in single precision has no more.) True and False are no numbers.
 
     >>> same_label((784, 10), [784, 10]), same_label(0.1, 0.1000000015), same_label(1000000, 1000001)
     (True, True, False)
     """
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
         return len(first) == len(second) and all(map(same_label, first, second))
+    if isinstance(first, bool) != isinstance(second, bool):
+        return False
     numbers = isinstance(first, Real) and isinstance(second, Real)
     if numbers and not (isinstance(first, Integral) and isinstance(second, Integral)):
         return isclose(first, second, rel_tol=1e-6)

@@ -1,7 +1,6 @@
 """A user's claims, from a TOML or a Python file."""
 
 import runpy
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from math import inf, isfinite
@@ -12,6 +11,7 @@ from whydeep.claims.claim import Claim, Test
 from whydeep.claims.needs import Need
 from whydeep.claims.selection import Selection
 from whydeep.errors import SettingError, near_names, one_line
+from whydeep.toml import read_toml
 
 KEYS = {
     "id": str,
@@ -63,7 +63,9 @@ def read_claims(path: Path, variables: Mapping[str, Collection[str]] | None = No
 def _from_python(path: Path) -> UserClaims:
     try:
         defined = runpy.run_path(str(path)).get("CLAIMS")
-    except (Exception, SystemExit) as error:  # whatever the user's code does
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's code does, be it sys.exit
         raise SettingError(f"{path}: {one_line(error)}") from None
     if isinstance(defined, Mapping) and all(isinstance(claims, list | tuple) for claims in defined.values()):
         pairs = [(str(experiment), claim) for experiment, claims in defined.items() for claim in claims]
@@ -73,10 +75,7 @@ def _from_python(path: Path) -> UserClaims:
 
 
 def _from_toml(path: Path, variables: Mapping[str, Collection[str]]) -> UserClaims:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} is not TOML: {error}") from None
+    content = read_toml(path)
     tables = content.get("claims")
     if set(content) - {"claims"} or not isinstance(tables, list) or not tables:
         raise SettingError(f"{path} must hold tables [[claims]] and nothing else, at least one")

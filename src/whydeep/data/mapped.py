@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ class Mapped:
 
     def load(self) -> Dataset:
         """Map it; a process maps a folder once."""
-        return replace(self.description, **_map(self.folder))
+        tensors: dict[str, Any] = dict(_map(self.folder))
+        return replace(self.description, **tensors)
 
 
 def map_dataset(images: Dataset, folder: Path) -> Mapped:
@@ -37,7 +39,8 @@ def map_dataset(images: Dataset, folder: Path) -> Mapped:
     names = _tensors(images)
     for name in names:
         np.save(folder / f"{name}.npy", getattr(images, name).numpy())
-    return Mapped(folder.absolute(), replace(images, **{name: getattr(images, name)[:0].clone() for name in names}))
+    empty: dict[str, Any] = {name: getattr(images, name)[:0].clone() for name in names}
+    return Mapped(folder.absolute(), replace(images, **empty))
 
 
 def _tensors(images: Dataset) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -95,8 +96,11 @@ PUBLISHED: dict[str, Published] = {
 
 
 def cache_folder(source: Published) -> Path:
-    """Where downloads of a data set are kept for this user."""
-    return Path(pooch.os_cache("whydeep")) / source.name
+    """Where downloads of a data set are kept for this user; among temporary files for one who has no home."""
+    try:
+        return Path(pooch.os_cache("whydeep")) / source.name
+    except RuntimeError:
+        return Path(tempfile.gettempdir(), "whydeep", source.name)
 
 
 def is_cached(source: Published) -> bool:

@@ -27,6 +27,7 @@ from whydeep.report.style import (
     draw_band,
     draw_lines,
     frame,
+    is_formula,
     log_scale,
     new_figure,
     percent_scale,
@@ -161,7 +162,10 @@ class Lines:
             axes.set_xlabel(self.x_label or words(self.x))
         handles, _ = grid[self.legend].get_legend_handles_labels()
         if len(handles) > 1:
-            grid[self.legend].legend()
+            legend, panel = grid[self.legend].legend(), rows[self.legend[0]][self.legend[1]]
+            labels = [curve.label for curve in panel.curves] + [guide.label for guide in panel.guides]
+            for text in legend.get_texts():
+                text.set_parse_math(is_formula(*labels))
         return figure
 
     def _rows(self) -> tuple[tuple[Panel, ...], ...]:
@@ -211,7 +215,7 @@ class Lines:
             across = axes.axvline if guide.vertical else axes.axhline
             across(value, color=GREY, linestyle="--", linewidth=1, label=guide.label or None)
             drawn += [] if guide.vertical else [np.array([value], dtype=float)]
-        axes.set_title(fill_in(panel.title, results))
+        axes.set_title(fill_in(panel.title, results), parse_math=is_formula(panel.title))
         self._arrange_x(axes, results)
         return np.concatenate(drawn) if drawn else np.array([])
 
@@ -304,7 +308,8 @@ def _arrange_y(axes: Axes, panel: Panel, values: np.ndarray, results: xr.Dataset
         log_scale(axes)
     elif variable.limits == SHARE:
         percent_scale(axes)
-    axes.set_ylabel(fill_in(panel.y_label, results) or str(variable))
+    label = panel.y_label or str(variable)
+    axes.set_ylabel(fill_in(panel.y_label, results) or label, parse_math=is_formula(label))
 
 
 # -- rows -----------------------------------------------------------------------------------------------------

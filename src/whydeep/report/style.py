@@ -62,8 +62,10 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Draw with the one style inside, and leave matplotlib as it was."""
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+    """Draw with the one style inside, whatever a user has set, and leave matplotlib as it was."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)  # type: ignore[arg-type]
         yield
 
 
@@ -176,11 +178,16 @@ def percent_scale(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
 
 
+def is_formula(*texts: str) -> bool:
+    """Say whether the author of some texts means formulas, between `$`; in what is filled in, `$` is a character."""
+    return any("$" in text for text in texts)
+
+
 def notice(figure: Figure, text: str) -> None:
     """Write a notice above everything else, in the figure itself."""
     if text:
         lines = textwrap.fill(text, width=int(13 * figure.get_figwidth()))
-        figure.text(0.5, 1.02, lines, ha="center", va="bottom", fontsize=8.5, color=VERMILION)
+        figure.text(0.5, 1.02, lines, ha="center", va="bottom", fontsize=8.5, color=VERMILION, parse_math=False)
 
 
 def to_files(figure: Figure) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ atomic     files that are either whole or not there
 seal       checksums that files carry, and what they belong to
 lock       one process a folder
 machine    kinds of machines, on which numbers are the same to the bit
+cores      how many processor cores this process may use
 manifest   what was run, with what, when, and how it ended
 progress   how far jobs are
 estimate   how long the rest takes, as a range
@@ -17,6 +18,7 @@ checkpoint the state of a job's loops, from which it can go on; packing: as byte
 display    progress for people: bars on a terminal, lines elsewhere
 """
 
+from whydeep.runs.cores import available_cores
 from whydeep.runs.display import BarDisplay, Display, LineDisplay, choose_display
 from whydeep.runs.estimate import Piece, estimate_range
 from whydeep.runs.folder import RunFolder, remove
@@ -44,6 +46,7 @@ __all__ = [
     "Snapshot",
     "Timing",
     "UnsealedError",
+    "available_cores",
     "choose_display",
     "digest",
     "estimate_range",

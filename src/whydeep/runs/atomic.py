@@ -1,6 +1,7 @@
 """Files that are either whole or not there, whenever the process is killed."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -21,5 +22,6 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system that is read-only refuses that as well
+            temporary.unlink(missing_ok=True)
         raise

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from whydeep.runs.progress import Snapshot
@@ -45,7 +46,8 @@ class LineDisplay(Display):
         if self._clock() < self._next:
             return
         self._next = self._clock() + self._every
-        print(format_line(snapshot), file=self._stream, flush=True)
+        with suppress(OSError, ValueError):  # a run does not end because nobody can be told of it
+            print(format_line(snapshot), file=self._stream, flush=True)
 
 
 class BarDisplay(Display):

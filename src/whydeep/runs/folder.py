@@ -16,14 +16,15 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import xarray
 
-from whydeep.errors import RunError, near_names, one_line
+from whydeep.errors import RunError, StorageError, near_names, one_line
 from whydeep.runs import netcdf
 from whydeep.runs.atomic import write_atomically
 from whydeep.runs.lock import exclusive
@@ -82,6 +83,8 @@ class RunFolder:
         self.claims = self.path / "claims.json"
         self.user_claims = self.path / "own-claims.toml"
         self.report = self.path / "report.html"
+        self._lock = self.path / ".lock"
+        self._is_held = False
         self._looked_at: dict[Path, tuple[tuple[int, int], str | DamagedError]] = {}
 
     # -- the folder as a whole ------------------------------------------------------------------------------
@@ -95,29 +98,66 @@ class RunFolder:
         Raises:
             RunError: The folder holds other things and no run, is held by another process, or can't be made.
         """
-        self._refuse_foreign()
-        lock = self.path / ".lock"
+        with ExitStack() as stack:
+            try:
+                self._refuse_foreign()
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusive(self._lock))
+                for name in CONTENTS if fresh else ("progress",):
+                    remove(self.path / name)
+                self._try_to_write()
+                for name in MANIFESTS:
+                    if (self.path / name).exists() and self._read_manifest(name) is None:
+                        self.set_aside({self.path / name: "it is damaged, or another program's"})
+            except OSError as error:
+                reason = error.strerror or error
+                raise RunError(f"{self.path} can't be written ({reason}): choose another folder") from None
+            self._is_held = True
+            try:
+                if not self.is_sealed():
+                    self._seal_all()
+                yield
+            finally:
+                self._is_held = False
+
+    def check(self) -> None:
+        """Check that the folder is still there, and is still the one that is held, if it is.
+
+        Raises:
+            StorageError: It is gone, or another took its place; nothing may be written then.
+        """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock.touch()
+            there = self._lock.read_text() == str(os.getpid()) if self._is_held else self.path.is_dir()
+        except (OSError, ValueError):
+            there = False
+        if not there:
+            raise StorageError(
+                f"{self.path} was deleted, moved or replaced while it was in use, and nothing more is written: put it "
+                "back, and run the same command to go on"
+            )
+
+    def require_writable(self) -> None:
+        """Check that files can be written there.
+
+        Raises:
+            RunError: They can't.
+        """
+        try:
+            self._try_to_write()
         except OSError as error:
-            raise RunError(f"{self.path} can't be written ({error.strerror}): choose another folder") from None
-        with exclusive(lock):
-            for name in CONTENTS if fresh else ("progress",):
-                remove(self.path / name)
-            for name in MANIFESTS:
-                if (self.path / name).exists() and self._read_manifest(name) is None:
-                    self.set_aside({self.path / name: "it is damaged, or another program's"})
-            if not self.is_sealed():
-                self._seal_all()
-            yield
+            raise RunError(f"{self.path} can't be written ({error.strerror or error}): copy it elsewhere") from None
+
+    def _try_to_write(self) -> None:
+        with tempfile.TemporaryFile(dir=self.path):
+            pass
 
     def require(self) -> None:
         """Check that a run is there to be read.
 
         Raises:
-            RunError: There is none.
+            RunError: There is none, or it can't be read.
         """
+        _require_readable(self.path)
         if not self._is_ours():
             raise RunError(f"{self.path} holds no whydeep run (no manifest.json of one): give the folder of a run")
 
@@ -175,10 +215,21 @@ class RunFolder:
         return path.relative_to(self.path).as_posix()
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write a file of the folder, with its seal."""
-        if path.is_dir():
-            self.set_aside({path: "it is a folder"})
-        write_atomically(path, seal(data, self.name(path)))
+        """Write a file of the folder, with its seal; it is whole or not there.
+
+        Raises:
+            StorageError: It can't be written, or the folder is gone.
+        """
+        self.check()
+        try:
+            if path.is_dir():
+                self.set_aside({path: "it is a folder"})
+            write_atomically(path, seal(data, self.name(path)))
+        except OSError as error:
+            raise StorageError(
+                f"{path} can't be written ({error.strerror or error}): mend that, and give the same command again, "
+                "which goes on from what is kept"
+            ) from error
 
     def files(self) -> Iterator[Path]:
         """Yield the files that carry seals."""
@@ -362,8 +413,14 @@ class RunFolder:
         return self.path / "results" / f"{_file_safe(experiment)}.nc"
 
     def experiments(self) -> list[str]:
-        """List the experiments that have results."""
-        return sorted(path.stem for path in (self.path / "results").glob("[!.]*.nc"))
+        """List the experiments that have results.
+
+        Raises:
+            RunError: The folder of results can't be read, which a search would pass over.
+        """
+        results = self.path / "results"
+        _require_readable(results)
+        return sorted(path.stem for path in results.glob("[!.]*.nc"))
 
     def write_results(self, experiment: str, dataset: xarray.Dataset) -> None:
         """Keep the results of an experiment; equal data sets give equal bytes."""
@@ -388,6 +445,17 @@ class RunFolder:
             raise DamagedError(f"{error}: {way_out}") from None
         except Exception as error:  # of an earlier version, without a seal: HDF5 may raise anything
             raise DamagedError(f"{path} is damaged ({one_line(error)}): {way_out}") from None
+
+
+def _require_readable(path: Path) -> None:
+    """Raise `RunError` if a folder is there and can't be read."""
+    try:
+        with os.scandir(path):
+            pass
+    except PermissionError as error:
+        raise RunError(f"{path} can't be read ({error.strerror}): ask its owner for permission") from None
+    except OSError:
+        pass
 
 
 def remove(path: Path) -> None:

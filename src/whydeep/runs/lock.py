@@ -21,6 +21,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
     Raises:
         RunError: Another process holds it.
+        OSError: It cannot be written.
     """
     with path.open("a+") as file:
         try:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import whydeep
-from whydeep.errors import RunError
+from whydeep.errors import RunError, StorageError
+from whydeep.runs.cores import available_cores
 from whydeep.runs.folder import SCHEMA, RunFolder
 from whydeep.runs.schedule import Outcome
 
@@ -69,7 +70,7 @@ class Manifest:
             "device": device,
             "versions": {"python": platform.python_version()} | _installed(PACKAGES),
             "platform": platform.platform(),
-            "cpu_count": os.cpu_count(),
+            "cpu_count": available_cores(),
             "git": git_state(Path(whydeep.__file__).parent),
             "failures": [],
             "jobs": earlier.get("jobs", []),
@@ -95,12 +96,16 @@ class Manifest:
         end = _now()
         seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(self.record["start"])).total_seconds()
         self.record |= {"status": status, "end": end, "seconds": seconds}
-        self._write()
+        try:
+            self._write()
+        except StorageError:
+            if kind is None:  # else what came first counts
+                raise
 
     def _write(self) -> None:
         text = json.dumps(self.record, indent=2, default=str, ensure_ascii=False) + "\n"
         for path in (self._folder.manifest, self._folder.manifest_backup):
-            self._folder.write(path, text.encode())
+            self._folder.write(path, text.encode(errors="backslashreplace"))  # of file names that are no text
 
 
 def read_manifest(folder: RunFolder) -> dict[str, Any]:

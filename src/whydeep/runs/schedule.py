@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+from whydeep.errors import printable_line
 from whydeep.runs.display import Display, choose_display
 from whydeep.runs.estimate import Piece, estimate_range
 from whydeep.runs.folder import RunFolder
@@ -30,13 +31,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that failed: one line that says why, and the file that holds the traceback."""
+    """A job that failed: one line that says why, and the file that holds the traceback, if it could be written."""
 
     experiment: str
     setting: str
     seeds: tuple[int, ...]
     message: str
     log: str
+
+    def describe(self, folder: Path) -> str:
+        """Say why it failed, and where to read more."""
+        return f"{self.message} (see {folder / self.log})" if self.log else self.message
 
 
 @dataclass(frozen=True)
@@ -198,8 +203,11 @@ class _Schedule:
 
     def advance(self) -> bool:
         """Start what can start, wait a moment, store what is done; False once nothing is left."""
+        self._folder.check()
         self._fill()
         wait(self.running, timeout=TICK, return_when=FIRST_COMPLETED)
+        if isinstance(self._executor, Workers):
+            self._executor.check(self.running)
         self.collect_finished()
         return bool(self.running or self.waiting or self.suspects)
 
@@ -251,33 +259,36 @@ class _Schedule:
         self.running[future] = _Task(job, progress, suspect)
 
     def _collect(self, future: Future, task: _Task) -> None:
-        job = task.job
-        try:
+        job, error = task.job, future.exception()
+        if error is None:
             performed = future.result()
             for seed, data in performed.files.items():
                 self._folder.store(job, seed, data)
-        except BrokenExecutor as error:
-            if self._ours and not task.suspect:
-                self.suspects.append(job)
-                return
-            self._fail(job, "its worker process died, twice (killed, or out of memory?)", error)
-        except (Exception, SystemExit) as error:  # sys.exit in a measurement fails its job alone
-            first_line = (str(error).strip().splitlines() or [""])[0]
-            self._fail(job, f"{type(error).__name__}: {first_line}".removesuffix(": "), error)
-        else:
             self._outcome.finished += len(job.seeds)
             seconds = round(performed.seconds, 3)
             timing = Timing(job.experiment, job.setting.name, job.seeds, seconds, performed.machine)
             self._outcome.timings.append(timing)
             self._done.append(Piece(job.experiment, job.cost * (1 - performed.begun), 0.0, performed.seconds))
             self._folder.drop_checkpoint(job)
+        elif not isinstance(error, BrokenExecutor):  # of the measurement, be it sys.exit: its job fails alone
+            first_line = (str(error).strip().splitlines() or [""])[0]
+            self._fail(job, f"{type(error).__name__}: {first_line}".removesuffix(": "), error)
+        elif self._ours and not task.suspect:
+            self.suspects.append(job)
+        else:
+            self._fail(job, "its worker process died, twice (killed, or out of memory?)", error)
 
     def _fail(self, job: Job, message: str, error: BaseException) -> None:
+        message, log = printable_line(message), self._folder.log(job)
         self._folder.drop_checkpoint(job)  # it may be the reason
-        log = self._folder.log(job)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as file:
-            print(f"{job.label}: {message}", *traceback.format_exception(error), sep="\n", file=file)
         name = log.relative_to(self._folder.path).as_posix()
-        self._outcome.failures.append(Failure(job.experiment, job.setting.name, job.seeds, message, name))
-        logger.warning("%s failed: %s (see %s)", job.label, message, log)
+        self._folder.check()
+        try:
+            log.parent.mkdir(exist_ok=True)
+            with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                print(f"{job.label}: {message}", *traceback.format_exception(error), sep="\n", file=file)
+        except OSError as refused:
+            name, message = "", f"{message} (and its traceback can't be written: {refused.strerror})"
+        failure = Failure(job.experiment, job.setting.name, job.seeds, message, name)
+        self._outcome.failures.append(failure)
+        logger.warning("%s failed: %s", job.label, failure.describe(self._folder.path))

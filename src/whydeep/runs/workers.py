@@ -1,13 +1,14 @@
 """The processes that train: one thread each; they ignore SIGINT and SIGTERM, and end with their parent."""
 
+import errno
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from whydeep.runs.checkpoint import Checkpoint, CheckpointFile
 from whydeep.runs.machine import machine_kind
 from whydeep.runs.progress import ProgressFile
 from whydeep.runs.unit import Context, Job, split_seeds
+from whydeep.streams import tell
 
 # OpenMP and the C library read these before anything else runs, so they must be there before the process starts.
 # Threads that wait by spinning slow a busy machine down by orders of magnitude. Memory that is handed back to the
@@ -107,7 +109,18 @@ class Workers(Executor):
         # processes are ended by name (kill_workers() exists only from Python 3.14 on).
         for process in list((self._pool._processes or {}).values()):
             process.kill()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        with suppress(RuntimeError):  # its thread could not be started
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def check(self, running: Iterable[Future]) -> None:
+        """Check that what is running can end.
+
+        Raises:
+            OSError: The thread that speaks to the workers has died, as it could start no other.
+        """
+        thread: Any = self._pool._executor_manager_thread
+        if thread is not None and not thread.is_alive() and not all(future.done() for future in running):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(self._count, mp_context=_Spawn(), initializer=_start_worker)
@@ -139,7 +152,11 @@ def _start_worker() -> None:
     """Leave signals to the parent, and never outlive it, even when it is killed."""
     for number in PARENTS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    try:
+        threading.Thread(target=_follow_parent, daemon=True).start()
+    except RuntimeError as error:
+        tell(f"a worker ends, as it cannot start a thread ({error}): allow more processes (ulimit -u)")
+        os._exit(1)
 
 
 def _follow_parent() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import xarray as xr
 
 from whydeep.claims import Judgement, Verdict, adjusted_p
+from whydeep.errors import printable_line
 from whydeep.runs import Outcome, RunFolder, format_duration
 from whydeep.study.design import SCALES
 from whydeep.study.experiment import Experiment
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
 
 WIDEST = 32
 """Longer values are cut where they are listed."""
-
-
-def say(text: str) -> None:
-    """Print a text, if there is any, at once."""
-    if text:
-        print(text, flush=True)
 
 
 def headline(study: "Study") -> str:
@@ -97,15 +92,14 @@ def _duration(seconds: float) -> str:
 def closing(outcome: Outcome, folder: RunFolder) -> str:
     """Say how a run ended, and where its report is."""
     lines = [
-        f"FAILED: {failure.experiment} {failure.setting}, seeds {failure.seeds}: {failure.message} "
-        f"(see {folder.path / failure.log})"
+        f"FAILED: {failure.experiment} {failure.setting}, seeds {failure.seeds}: {failure.describe(folder.path)}"
         for failure in outcome.failures
     ]
     if outcome.interrupted:
         lines.append(f"interrupted: {outcome.finished} units finished and kept; run the same command to go on")
     lines.append(f"{outcome.finished} units measured, {outcome.skipped} were there already")
     if folder.report.exists():
-        lines.append(f"report: {folder.report}")
+        lines.append(f"report: {printable_line(str(folder.report))}")
     return "\n".join(lines)
 
 

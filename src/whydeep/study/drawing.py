@@ -19,17 +19,17 @@ from whydeep.variables import read_settings
 ENDINGS = (".svg", ".png")
 
 
-def draw_figures(folder: RunFolder, experiments: Iterable[Experiment], *, again: bool = True) -> RunError | None:
+def draw_figures(folder: RunFolder, experiments: Iterable[Experiment], *, again: bool = True) -> list[RunError]:
     """Draw the figures of the experiments that have results; unless `again`, only where results are newer.
 
-    Returns the last error of a user's figure, to be raised at the end: the others are drawn, and the report says so.
+    Returns the errors of a user's figures, to be raised at the end: the others are drawn, and the report says so.
+
+    Raises:
+        StorageError: a figure can't be written.
     """
-    problem, owners = None, figure_owners(folder)
-    with_results = folder.experiments()
-    for experiment in experiments:
-        if experiment.name in with_results:
-            problem = _draw_experiment(folder, experiment, owners, again) or problem
-    return problem
+    owners, with_results = figure_owners(folder), folder.experiments()
+    chosen = [experiment for experiment in experiments if experiment.name in with_results]
+    return [error for experiment in chosen for error in _draw_experiment(folder, experiment, owners, again)]
 
 
 def figure_owners(folder: RunFolder) -> dict[str, str]:
@@ -51,29 +51,35 @@ def figure_owners(folder: RunFolder) -> dict[str, str]:
     return owners
 
 
-def _draw_experiment(folder: RunFolder, experiment: Experiment, owners: dict[str, str], again: bool) -> RunError | None:
+def _draw_experiment(folder: RunFolder, experiment: Experiment, owners: dict[str, str], again: bool) -> list[RunError]:
     results = read_results(folder, experiment.name, experiment)
     written = folder.results(experiment.name).stat().st_mtime
-    problem = None
+    problems: list[RunError] = []
     try:
         figures = make_figures(experiment, results, owners)
     except RunError as error:
-        return error
+        return [error]
     for figure in figures:
         files = [folder.figures / f"{figure.name}{ending}" for ending in ENDINGS]
         if not again and all(folder.is_whole(file) and file.stat().st_mtime > written for file in files):
             continue
         try:
-            with figure_style():
-                drawn = _called(experiment, f"figure {figure.name}", figure.draw)
-                notice(drawn, results.attrs["notice"])
+            drawn = _called(experiment, f"figure {figure.name}", _draw, figure, results.attrs["notice"])
         except RunError as error:
-            problem = error
+            problems.append(error)
             remove_figure(folder, figure.name)  # an older drawing would be shown as this one
         else:
-            for ending, data in to_files(drawn).items():
+            for ending, data in drawn.items():
                 folder.write(folder.figures / f"{figure.name}{ending}", data)
-    return problem
+    return problems
+
+
+def _draw(figure: Figure, notice_text: str) -> dict[str, bytes]:
+    """Draw a figure; formulas in a user's texts, for example, may be wrong."""
+    with figure_style():
+        drawn = figure.draw()
+        notice(drawn, notice_text)
+        return to_files(drawn)
 
 
 def remove_figure(folder: RunFolder, name: str) -> None:
@@ -141,5 +147,7 @@ def _called(experiment: Experiment, what: str, function: Callable, *arguments: A
         return function(*arguments)
     except WhydeepError as error:
         raise RunError(f"{experiment.name}: {what} cannot be made: {error}") from None
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the code of a user's file does
         raise RunError(f"{experiment.name}: {what} failed: {one_line(error, source)}") from None

@@ -1,9 +1,12 @@
 """What an experiment is made of: a question, settings, a measurement, claims, figures and tables."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
+from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +28,8 @@ from whydeep.variables import Variable, words
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+MOST_SETTINGS = 10_000
+"""Of an experiment; each is at least one file."""
 FigureMaker = Callable[[xr.Dataset], Figure | Sequence[Figure]]
 TableMaker = Callable[[xr.Dataset], Table | Sequence[Table]]
 
@@ -264,51 +269,56 @@ class Experiment:
         Raises:
             SettingError: no settings, or some that are no frozen dataclass, or that cannot be told apart.
         """
-        checked = [self._checked(setting) for setting in self._given_settings(plan)]
         try:
-            settings = tuple(dict.fromkeys(checked))
-        except TypeError as error:
-            raise SettingError(f"{self.name}: fields of settings must be numbers, texts or tuples ({error})") from None
-        if not settings:
-            raise SettingError(f"{self.name} has no settings at {plan.scale} scale")
-        if len({(*setting.coordinates, *(entry.name for entry in fields(setting))) for setting in settings}) > 1:
-            raise SettingError(f"{self.name}: all settings must have the same fields and dimensions: use one class")
-        names = [setting.name for setting in settings]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise SettingError(
-                f"{self.name}: two settings are called {twice!r}: declare the fields that tell them apart by "
-                "dimension()"
-            )
-        places = [tuple(setting.coordinates.items()) for setting in settings]
-        if len(set(places)) < len(places):
-            raise SettingError(
-                f"{self.name}: two settings lie at the same place: their dimensions must tell them apart"
-            )
-        return settings
-
-    def _given_settings(self, plan: Plan) -> list[Any]:
-        """Call the function; what one from a user's file raises becomes one line."""
-        try:
-            return list(self.settings(plan))
+            return self._make_settings(plan)
         except SettingError as error:
             raise SettingError(f"{self.name}: {error}") from None
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the code of a user's file does
             path = self.file or defining_file(self.settings)
             if path is None:
                 raise
             raise SettingError(f"{self.name}: its settings failed: {one_line(error, path)}") from None
 
+    def _make_settings(self, plan: Plan) -> tuple[Setting, ...]:
+        given = [self._checked(setting) for setting in islice(self.settings(plan), MOST_SETTINGS + 1)]
+        if len(given) > MOST_SETTINGS:
+            raise SettingError(f"more than {MOST_SETTINGS:,} settings at {plan.scale} scale: give fewer values")
+        try:
+            settings = tuple(dict.fromkeys(given))
+        except TypeError as error:
+            raise SettingError(f"fields of settings must be numbers, texts or tuples ({error})") from None
+        if not settings:
+            raise SettingError(f"no settings at {plan.scale} scale")
+        if len({(*setting.coordinates, *(entry.name for entry in fields(setting))) for setting in settings}) > 1:
+            raise SettingError("all settings must have the same fields and dimensions: use one class")
+        twice = [name for name, count in Counter(setting.name for setting in settings).items() if count > 1]
+        if twice:
+            raise SettingError(
+                f"two settings are called {twice[0]!r}: declare the fields that tell them apart by dimension()"
+            )
+        places = [tuple(setting.coordinates.items()) for setting in settings]
+        if len(set(places)) < len(places):
+            raise SettingError("two settings lie at the same place: their dimensions must tell them apart")
+        return settings
+
     def _checked(self, setting: Any) -> Setting:
         if not isinstance(setting, Setting) or not is_dataclass(setting):
             raise SettingError(
-                f"{self.name}: settings must be frozen dataclasses that inherit from whydeep.study.Setting, not "
+                "settings must be frozen dataclasses that inherit from whydeep.study.Setting, not "
                 f"{type(setting).__name__}"
             )
         for name, label in setting.coordinates.items():
-            if name == "seed" or not isinstance(label, str | int | float) or label != label:
+            printable = isinstance(label, str) and label.isprintable()
+            if name == "seed" or not (printable or isinstance(label, int | float)) or label != label:
                 raise SettingError(
-                    f"{self.name}: the dimension {name} has the label {label!r}: labels are texts or numbers, and no "
-                    "dimension of settings is called seed"
+                    f"the dimension {name} has the label {label!r}: labels are texts that can be printed, or numbers, "
+                    "and no dimension of settings is called seed"
                 )
+        if not isinstance(setting.name, str) or not isfinite(setting.cost):
+            raise SettingError(
+                f"a setting has the name {setting.name!r} and the cost {setting.cost!r}, which must be a text and a "
+                "number of seconds"
+            )
         return setting

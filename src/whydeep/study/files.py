@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import importlib.util
+import os
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ def load_file(path: Path) -> ModuleType:
         SettingError: one line that names the file and what is wrong with it.
     """
     path = path.resolve()
-    name = f"{PREFIX}{source_digest(path)}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"{PREFIX}{source_digest(path)}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

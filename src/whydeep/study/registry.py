@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from whydeep.errors import SettingError, near_names, one_line
+from whydeep.streams import tell
 from whydeep.study.experiment import Experiment
 from whydeep.study.files import is_file_name, load_file, source_digest
 
@@ -62,10 +63,12 @@ class Registry(Mapping[str, Experiment]):
                 offered = _several(offer.load())
                 cls([*experiments, *offered])  # clashes of names are that package's
                 experiments += offered
-            except Exception as error:  # of another package: it must not keep whydeep from working
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # of another package: it must not keep whydeep from working
                 if offer.value.startswith("whydeep."):
                     raise
-                print(f"whydeep: experiments of {offer.value} are left out: {one_line(error)}", file=sys.stderr)
+                tell(f"experiments of {offer.value} are left out: {one_line(error)}")
         return cls(experiments)
 
     def with_files(self, words: Iterable[str | Path]) -> tuple["Registry", tuple[str, ...]]:

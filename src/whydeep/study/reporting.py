@@ -29,13 +29,14 @@ from whydeep.study.results import read_results
 from whydeep.variables import read_settings, words
 
 
-def write_report(folder: RunFolder, registry: Registry, judgements: Sequence[Judgement]) -> RunError | None:
+def write_report(folder: RunFolder, registry: Registry, judgements: Sequence[Judgement]) -> list[RunError]:
     """Write report.html from the results, figures and manifest of a folder, and the verdicts on its claims.
 
-    Returns the last error of a user's figure or table, to be raised at the end: the report has the others, and says so.
+    Returns the errors of a user's figures and tables, to be raised at the end: the report has the others, and says so.
 
     Raises:
         RunError: the folder holds no run.
+        StorageError: the report, or a part of it, can't be written.
     """
     manifest = read_manifest(folder)
     names = [*(name for name in registry if name in folder.experiments())]
@@ -44,16 +45,16 @@ def write_report(folder: RunFolder, registry: Registry, judgements: Sequence[Jud
     owners = figure_owners(folder)
     earlier = {*owners}
     sections: list[page.Section] = []
-    problem = None
+    problems: list[RunError] = []
     for name in names:
         claims = tuple(_claim(j) for j in judgements if j.experiment == name and j.verdict != "not-run")
         if name in registry:
             section, failed = _section(folder, registry[name], results[name], claims, owners)
             sections.append(section)
-            problem = failed or problem
+            problems += failed
         else:  # its file is not given: what was kept
             sections.append(_section_kept(folder, name, claims))
-    if problem is None:
+    if not problems:
         for name in earlier - {figure.name for section in sections for figure in section.figures}:
             remove_figure(folder, name)
     report = page.Page(
@@ -70,8 +71,9 @@ def write_report(folder: RunFolder, registry: Registry, judgements: Sequence[Jud
         command=provenance.command(results, manifest),
         references=_united([section.references for section in sections]) + methods.REFERENCES,
     )
-    folder.write(folder.report, page.render(report).encode())
-    return problem
+    html = page.render(report).encode(errors="backslashreplace")  # of file names that are no text
+    folder.write(folder.report, html)
+    return problems
 
 
 def _united(lists: Sequence[tuple]) -> tuple:
@@ -112,8 +114,8 @@ def _section(
     results: xr.Dataset,
     claims: tuple[page.ClaimText, ...],
     owners: dict[str, str],
-) -> tuple[page.Section, RunError | None]:
-    """Make the section of an experiment and keep it; return it, and the last error of its figures and tables."""
+) -> tuple[page.Section, list[RunError]]:
+    """Make the section of an experiment and keep it; return it, and the errors of its figures and tables."""
     sentence, settings = settings_table(experiment.label or experiment.heading, read_settings(results), results)
     figures, tables, errors = _figures_and_tables(experiment, results, owners)
     problems = [f"{error}." for error in errors]
@@ -144,7 +146,7 @@ def _section(
         missing=" ".join(problems),
     )
     folder.write(_kept(folder, experiment.name), page.section_to_json(section))
-    return section, errors[-1] if errors else None
+    return section, errors
 
 
 def _figures_and_tables(

@@ -1,7 +1,6 @@
 """What a run is asked for. The command line and the Python interface take the same dataclass; it loads nothing slow."""
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,11 +11,27 @@ from tyro.conf import Positional, UseAppendAction, arg
 from whydeep.errors import SettingError, near_names
 from whydeep.study.design import SCALES, Scale, split_changes, write_value
 from whydeep.study.files import is_file_name
+from whydeep.toml import read_toml
 
 LARGEST_SIZE = 1024
 """Pixels of a side to which images are resized."""
 
 DEVICES = ("auto", "cpu", "cuda")
+MOST_SEEDS = 10_000
+"""More would be no better estimate, and each is a file; another root seed draws others."""
+MOST_WORKERS = 1_000
+
+
+def check_number(option: str, value: int, least: int, most: int) -> None:
+    """Check the number that an option is given.
+
+    Raises:
+        SettingError: it is no whole number, or lies outside.
+    """
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole or not least <= value <= most:
+        text = str(value) if not is_whole or abs(value) < 10**30 else "one of more than 30 digits"
+        raise SettingError(f"{option} must be a whole number from {least:,} to {most:,}, not {text}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,7 @@ class Request:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
     workers: Annotated[int, arg(metavar="N")] = 0
-    """Processes that train; 0 means one per core. Results do not depend on it."""
+    """Processes that train; 0 means one per core that they may use. Results do not depend on it."""
     claims: Annotated[Path | None, arg(metavar="FILE")] = None
     """Claims of your own, in a TOML or a Python file, judged with the others."""
     fresh: bool = False
@@ -63,14 +78,10 @@ class Request:
             raise SettingError(f"no scale is called {self.scale!r}: {near_names(str(self.scale), SCALES)}")
         if self.device not in DEVICES:
             raise SettingError(f"no device is called {self.device!r}: {near_names(str(self.device), DEVICES)}")
-        if self.seeds < 1:
-            raise SettingError(f"--seeds must be 1 or more, not {self.seeds}")
-        if not 0 <= self.root_seed < 2**63:
-            raise SettingError(f"--root-seed must be from 0 to 2**63 - 1, not {self.root_seed}")
-        if not 0 <= self.size <= LARGEST_SIZE:
-            raise SettingError(f"--size must be from 1 to {LARGEST_SIZE} pixels, or 0 to leave them, not {self.size}")
-        if self.workers < 0:
-            raise SettingError(f"--workers must be 0 (as many as there are cores) or more, not {self.workers}")
+        check_number("--seeds", self.seeds, 1, MOST_SEEDS)
+        check_number("--root-seed", self.root_seed, 0, 2**63 - 1)
+        check_number("--size", self.size, 0, LARGEST_SIZE)
+        check_number("--workers", self.workers, 0, MOST_WORKERS)
         split_changes(self.set)
 
     @property
@@ -110,12 +121,7 @@ def read_study(path: Path, **options: Any) -> Request:
     Raises:
         SettingError: one line that says what is wrong with the file.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingError(f"the study file {path} cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingError(f"{path} is not TOML: {error}") from None
+    content = read_toml(path)
     tables = {name: value for name, value in content.items() if isinstance(value, Mapping)}
     words = {name: value for name, value in content.items() if name not in tables}
     read = {name.replace("-", "_"): _option(path, name, value) for name, value in words.items()}

@@ -1,10 +1,10 @@
 """Run experiments: settings to jobs, units to results, results to figures and a report."""
 
 import json
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, cast
 
@@ -12,8 +12,9 @@ import torch
 import xarray as xr
 
 from whydeep.data import Dataset, Source, locate
-from whydeep.errors import RunError, SettingError, WhydeepError, one_line
-from whydeep.runs import Context, DamagedError, Job, Manifest, Outcome, RunFolder, digest, execute
+from whydeep.errors import DataError, RunError, SettingError, WhydeepError, one_line
+from whydeep.runs import Context, DamagedError, Job, Manifest, Outcome, RunFolder, available_cores, digest, execute
+from whydeep.streams import say
 from whydeep.study import console
 from whydeep.study.design import Each, Images, Plan, Scale, write_value
 from whydeep.study.drawing import draw_figures
@@ -98,7 +99,7 @@ class Study:
     @property
     def workers(self) -> int:
         """Processes that train."""
-        return self.request.workers or (1 if self.device == "cuda" else os.cpu_count() or 1)
+        return self.request.workers or (1 if self.device == "cuda" else available_cores())
 
     @property
     def context(self) -> Context:
@@ -174,6 +175,8 @@ def resolve(request: Request, registry: Registry | None = None) -> Study:
     source = images = None
     if any(experiment.uses_images for experiment in experiments):
         source = locate(request.dataset, request.data_dir, request.size)
+        if not f"{source.name}{source.path}".isprintable():  # they are kept in results, and shown in figures
+            raise DataError(f"{source.path!r} holds characters that cannot be printed: rename it, or copy it elsewhere")
         images = source.load()
         source = replace(source, fingerprint=images.fingerprint)  # so that no process trains on others
     elif request.dataset:
@@ -250,7 +253,7 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
     request, registry = study.request, study.registry
     workers = study.workers
     jobs = study.jobs()
-    console.say(console.headline(study))
+    say(console.headline(study))
     folder = RunFolder(request.out)
     user_claims = read_user_claims(folder, registry, request.claims, kept=not request.fresh)
     with (
@@ -265,25 +268,45 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
     ):
         start = time.perf_counter()
         outcome = execute(jobs, folder, study.context, workers=workers, executor=executor, split=study.device == "cpu")
-        console.say(console.costs(outcome, time.perf_counter() - start, workers))
+        say(console.costs(outcome, time.perf_counter() - start, workers))
         manifest.add(outcome)
-        problem: WhydeepError | None = None
+        problems: list[WhydeepError] = []
         for experiment in study.experiments:
-            try:
+            with _going_on(problems):  # after what a user's measure returned, or a disk that is full
                 _write_results(folder, study, experiment, [job for job in jobs if job.experiment == experiment.name])
-            except RunError as error:  # of a user's measure: the others are written
-                problem = error
-        problem = draw_figures(folder, study.experiments, again=False) or problem
-    try:
-        judgements = judge_folder(folder, registry, user_claims)
-    except SettingError as error:  # of a user's claim: nothing else is lost
-        problem, judgements = error, judge_folder(folder, registry, UserClaimsFile())
-    problem = write_report(folder, registry, judgements) or problem
-    console.say(console.verdicts(judgements, registry))
-    console.say(console.closing(outcome, folder))
-    if problem:
-        raise problem
+        with _going_on(problems):
+            problems += draw_figures(folder, study.experiments, again=False)
+    with _going_on(problems):
+        _judge_and_report(folder, registry, user_claims, problems)
+    say(console.closing(outcome, folder))
+    if problems:
+        raise problems[0]
     return outcome
+
+
+@contextmanager
+def _going_on(problems: list[WhydeepError]) -> Iterator[None]:
+    """Keep an error to be raised at the end: what can still be written and said is."""
+    try:
+        yield
+    except WhydeepError as error:
+        problems.append(error)
+
+
+def _judge_and_report(
+    folder: RunFolder, registry: Registry, user_claims: UserClaimsFile, problems: list[WhydeepError]
+) -> None:
+    """Judge the claims, keep and print the verdicts, and write the report."""
+    try:
+        verdicts = judge_folder(folder, registry, user_claims)
+    except SettingError as error:  # of a user's claim: nothing else is lost
+        problems.append(error)
+        verdicts = judge_folder(folder, registry, UserClaimsFile())
+    with _going_on(problems):
+        verdicts.keep(folder)
+    with _going_on(problems):
+        problems += write_report(folder, registry, verdicts.judgements)
+    say(console.verdicts(verdicts.judgements, registry))
 
 
 def device_name(device: str) -> str:
@@ -319,7 +342,7 @@ def _write_results(folder: RunFolder, study: Study, experiment: Experiment, jobs
         if all(str(written.attrs.get(name)) == str(value) for name, value in attributes.items()):
             return
         if written.attrs.get("units") != attributes["units"]:
-            console.say(console.replaced(experiment.name, written, study))
+            say(console.replaced(experiment.name, written, study))
     coordinates = [cast(Setting, job.setting).coordinates for job in jobs]
     parts = [(place, folder.load(job)) for place, (job, units) in zip(coordinates, measured, strict=True) if units]
     try:

@@ -72,14 +72,48 @@ def read_user_claims(folder: RunFolder, registry: Registry, path: Path | None, *
     return UserClaimsFile(claims, toml)
 
 
-def judge_folder(folder: RunFolder, registry: Registry, user: UserClaimsFile) -> list[Judgement]:
-    """Judge all claims on the results of a folder together, write claims.json, and keep the user's.
+@dataclass(frozen=True)
+class Verdicts:
+    """What became of all claims of a folder.
+
+    Attributes:
+        judgements: of each claim.
+        user: the user's claims among them.
+        units: experiment -> what stands for the units of its results.
+    """
+
+    judgements: list[Judgement]
+    user: UserClaimsFile
+    units: Mapping[str, str]
+
+    def to_json(self, *, ascii: bool = False) -> str:
+        """Return what claims.json holds, other characters than ASCII as escapes if need be."""
+        by_user = {claim.id for _, claim in self.user.claims}
+        records = [
+            judgement.record()
+            | {"results": self.units.get(judgement.experiment, ""), "by_user": judgement.claim.id in by_user}
+            for judgement in self.judgements
+        ]
+        return json.dumps({"claims": records}, indent=1, ensure_ascii=ascii) + "\n"
+
+    def keep(self, folder: RunFolder) -> None:
+        """Write claims.json, and keep the user's claims.
+
+        Raises:
+            StorageError: they can't be written.
+        """
+        folder.write(folder.claims, self.to_json().encode(errors="backslashreplace"))  # of file names that are no text
+        self.user.keep(folder)
+
+
+def judge_folder(folder: RunFolder, registry: Registry, user: UserClaimsFile) -> Verdicts:
+    """Judge all claims on the results of a folder together; nothing is written.
 
     Claims of an experiment that is not in the registry, as its file is not given, are judged from what claims.json
     keeps of them.
 
     Raises:
-        SettingError: a user's claim cannot be computed; then nothing is written.
+        SettingError: a user's claim cannot be computed.
         RunError: claims.json cannot be read where claims of an experiment are only there.
     """
     measured = folder.experiments()
@@ -98,17 +132,8 @@ def judge_folder(folder: RunFolder, registry: Registry, user: UserClaimsFile) ->
         _stored_case(folder, record, results[record["experiment"]])
         for record in _stored_records(folder, {*measured} - {*registry})
     ]
-    judgements = judge(cases)
-    units = {name: dataset.attrs.get("units", "") for name, dataset in results.items()}
-    by_user = {claim.id for _, claim in user.claims}
-    records = [
-        judgement.record() | {"results": units.get(judgement.experiment, ""), "by_user": judgement.claim.id in by_user}
-        for judgement in judgements
-    ]
-    text = json.dumps({"claims": records}, indent=1, ensure_ascii=False)
-    folder.write(folder.claims, (text + "\n").encode())
-    user.keep(folder)
-    return judgements
+    units = {name: str(dataset.attrs.get("units", "")) for name, dataset in results.items()}
+    return Verdicts(judge(cases), user, units)
 
 
 def _stored_records(folder: RunFolder, experiments: Set[str]) -> list[dict[str, Any]]:
