@@ -11,9 +11,20 @@ from typing import Any, cast
 import torch
 import xarray as xr
 
-from whydeep.data import Dataset, Source, locate
+from whydeep.data import Dataset, Source, locate, map_dataset
 from whydeep.errors import DataError, RunError, SettingError, WhydeepError, one_line
-from whydeep.runs import Context, DamagedError, Job, Manifest, Outcome, RunFolder, available_cores, digest, execute
+from whydeep.runs import (
+    Context,
+    DamagedError,
+    Job,
+    Manifest,
+    Outcome,
+    RunFolder,
+    available_cores,
+    digest,
+    execute,
+    remove,
+)
 from whydeep.streams import say
 from whydeep.study import console
 from whydeep.study.design import Each, Images, Plan, Scale, write_value
@@ -25,6 +36,9 @@ from whydeep.study.reporting import write_report
 from whydeep.study.request import Request, read_study
 from whydeep.study.results import FORMAT, combine, units_digest
 from whydeep.study.verdicts import UserClaimsFile, judge_folder, read_user_claims
+
+WORTH_MAPPING = 32 * 2**20
+"""Bytes of images from which on processes share them."""
 
 
 @dataclass(frozen=True)
@@ -267,7 +281,8 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
         ) as manifest,
     ):
         start = time.perf_counter()
-        outcome = execute(jobs, folder, study.context, workers=workers, executor=executor, split=study.device == "cpu")
+        context = study.context if executor else _share_images(study, folder)
+        outcome = execute(jobs, folder, context, workers=workers, executor=executor, split=study.device == "cpu")
         say(console.costs(outcome, time.perf_counter() - start, workers))
         manifest.add(outcome)
         problems: list[WhydeepError] = []
@@ -282,6 +297,18 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
     if problems:
         raise problems[0]
     return outcome
+
+
+def _share_images(study: Study, folder: RunFolder) -> Context:
+    """Return what all jobs share; several processes of this machine map the same images instead of reading them."""
+    images = study.images
+    if images is None or study.workers == 1 or images.train_inputs.nbytes < WORTH_MAPPING:
+        return study.context
+    try:
+        return replace(study.context, source=map_dataset(images, folder.progress / "images"))
+    except OSError:  # no room: each process reads them
+        remove(folder.progress)
+        return study.context
 
 
 @contextmanager
