@@ -10,7 +10,7 @@ import pytest
 import whydeep
 
 PACKAGE = Path(whydeep.__file__).parent
-FOUNDATION = {"errors", "notebook", "streams", "toml", "variables", ""}  # "": the version
+FOUNDATION = {"errors", "notebook", "sizes", "streams", "toml", "variables", ""}  # "": the version
 NETWORKS = FOUNDATION | {"networks"}
 POPULATION = NETWORKS | {"population", "data"}
 LANDSCAPE = POPULATION | {"landscape"}
@@ -20,6 +20,7 @@ ALLOWED = {
     "errors": {""},
     "notebook": FOUNDATION,
     "variables": FOUNDATION,
+    "sizes": FOUNDATION,
     "streams": FOUNDATION,
     "toml": FOUNDATION,
     "surroundings": FOUNDATION | {"surroundings"},

@@ -26,6 +26,7 @@ import whydeep
 from whydeep.endings import explain, final_status
 from whydeep.errors import SettingError, StorageError, WhydeepError, near_names, printable_line
 from whydeep.streams import say, tell
+from whydeep.study.design import Scale
 from whydeep.study.request import Request, check_number, merge_changes, read_study
 from whydeep.surroundings import prepare_surroundings, tell_of_a_worker
 
@@ -47,9 +48,24 @@ class List:
 
     experiments: Experiments = ()
     """Names of experiments, or Python files that define one, to see all about them."""
+    cost: bool = False
+    """Say instead what a run of them would take: time, memory and disk."""
+    scale: Scale = "quick"
+    """Of that run."""
+    seeds: Annotated[int, arg(metavar="N")] = Request.seeds
+    """Of that run."""
+    workers: Annotated[int, arg(metavar="N")] = Request.workers
+    """Of that run."""
 
     def __call__(self) -> int:
         """Print one line per experiment, or all about some."""
+        if self.cost:
+            with _importing():
+                from whydeep.study.cost import cost_table
+
+            request = Request(self.experiments, scale=self.scale, seeds=self.seeds, workers=self.workers)
+            say(cost_table(request))
+            return 0
         with _importing():
             from whydeep.study.console import describe, list_line
             from whydeep.study.registry import Registry

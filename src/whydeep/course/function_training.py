@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -35,6 +35,14 @@ class FunctionSetting(TrainingSetting):
 
     function: str
     points: int
+    kept: ClassVar[int] = 1
+    """Numbers of every iteration that are kept."""
+
+    @property
+    def disk(self) -> float:
+        """Predicted bytes of the unit of one seed."""
+        iterations = getattr(self, "most_iterations", getattr(self, "iterations", 0))
+        return 3e4 + 4 * self.kept * iterations
 
     @classmethod
     def from_plan(cls, plan: Plan) -> Iterator[Self]:

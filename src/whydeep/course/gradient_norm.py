@@ -1,6 +1,7 @@
 """E4. Optimization: how the norm of the gradient moves while the loss falls."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import xarray as xr
@@ -32,6 +33,7 @@ class Setting(functions.FunctionSetting):
     function: str = dimension()
     iterations: int
     points: int = 1000
+    kept: ClassVar[int] = 8
 
     @property
     def cost(self) -> float:

@@ -54,6 +54,11 @@ class ImageSetting(TrainingSetting):
         return self.epochs * (steps + self.evaluations * evaluation)
 
     @property
+    def disk(self) -> float:
+        """Predicted bytes of the unit of one seed."""
+        return 1e4 + 40.0 * self.epochs
+
+    @property
     def steps(self) -> int:
         """Steps of the whole training."""
         return self.epochs * -(-self.train_images // self.batch_size)

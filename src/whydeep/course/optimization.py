@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,13 @@ class TrainingSetting(Setting):
     weight_decay: float = 0.0
     schedule: str = "constant"
     clip: float = 0.0
+    together: ClassVar[int] = 1
+    """Networks of a seed that train together."""
+
+    @property
+    def memory(self) -> float:
+        """Predicted bytes for each seed: parameters, gradients, moments and copies, and activations."""
+        return 2.0**21 + self.together * (24 * parameter_count(self.widths) + 4 * 1000 * sum(self.widths[1:]))
 
     def __post_init__(self) -> None:
         if self.momentum and self.optimizer != "sgd":

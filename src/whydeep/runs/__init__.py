@@ -11,6 +11,7 @@ seal       checksums that files carry, and what they belong to
 lock       one process a folder
 machine    kinds of machines, on which numbers are the same to the bit
 cores      how many processor cores this process may use
+memory     how much may be used; cgroups: limits of Linux
 manifest   what was run, with what, when, and how it ended
 progress   how far jobs are
 estimate   how long the rest takes, as a range

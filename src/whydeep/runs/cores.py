@@ -4,7 +4,7 @@ import math
 import os
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
+from whydeep.runs.cgroups import control_groups
 
 
 def available_cores() -> int:
@@ -20,37 +20,15 @@ def available_cores() -> int:
 
 def _quotas() -> list[float]:
     """Return the shares of time that Linux's control groups allow this process, in cores."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    quotas = []
-    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") > 1):
-        if not controllers:
-            root, quota = CGROUPS, _second_version
-        elif "cpu" in controllers.split(","):
-            root, quota = CGROUPS / "cpu", _first_version
-        else:
-            continue
-        group = root / path.lstrip("/")
-        # all groups that it is in; inside a container the path may be that outside, and the root is its own
-        quotas += [quota(folder) for folder in (group, *group.parents) if folder.is_relative_to(root)]
+    quotas = [_quota(group, version) for group, version in control_groups("cpu")]
     return [quota for quota in quotas if quota > 0]
 
 
-def _second_version(group: Path) -> float:
-    """Return the quota of a group of cgroup v2, 0 without one: cpu.max holds "max 100000" or "150000 100000"."""
-    return _ratio(group / "cpu.max")
-
-
-def _first_version(group: Path) -> float:
-    """Return the quota of a group of cgroup v1, 0 without one."""
-    return _ratio(group / "cpu.cfs_quota_us", group / "cpu.cfs_period_us")
-
-
-def _ratio(*files: Path) -> float:
+def _quota(group: Path, version: int) -> float:
+    """Return the quota of a group, 0 without one; version 2 has "max 100000" or "150000 100000" in one file."""
+    names = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
     try:
-        quota, period = " ".join(file.read_text(encoding="utf-8") for file in files).split()
+        quota, period = " ".join((group / name).read_text(encoding="utf-8") for name in names).split()
         return float(quota) / float(period)
     except (OSError, ValueError, ZeroDivisionError):
         return 0.0

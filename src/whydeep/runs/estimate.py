@@ -37,12 +37,17 @@ class Piece:
     seconds: float = 0.0
 
 
-def estimate_range(pieces: Iterable[Piece], workers: int) -> tuple[float, float] | None:
+def estimate_range(pieces: Iterable[Piece], workers: int, *, machine: float = MACHINE) -> tuple[float, float] | None:
     """Return the least and the most seconds that are likely left; None while nothing can be said.
 
     The ratio of seconds taken and predicted is a factor of the run times a factor of the kind of work, both log-normal
     with mean 1 before anything was watched; what was watched narrows them (a Bayesian estimate with known variances).
     The end cannot come before the longest job does.
+
+    Args:
+        pieces: of the run.
+        workers: how many jobs run at once.
+        machine: standard deviation of the logarithm of the factor of the run; less where it was measured.
 
     >>> ahead = [Piece("toy", left=50), Piece("toy", left=50)]
     >>> low, high = estimate_range(ahead, workers=2)
@@ -69,12 +74,12 @@ def estimate_range(pieces: Iterable[Piece], workers: int) -> tuple[float, float]
         for kind in done
         if done[kind] > 0 and seconds[kind] > 0
     }
-    machine, machine_variance = _combine([(0.0, MACHINE**2), *((ratio, KIND**2 + var) for ratio, var in seen.values())])
-    ratios = {kind: _combine([(machine, KIND**2), seen[kind]]) if kind in seen else (machine, KIND**2) for kind in left}
+    common, common_variance = _combine([(0.0, machine**2), *((ratio, KIND**2 + var) for ratio, var in seen.values())])
+    ratios = {kind: _combine([(common, KIND**2), seen[kind]]) if kind in seen else (common, KIND**2) for kind in left}
     expected = {kind: amount * math.exp(ratios[kind][0]) for kind, amount in left.items()}
     total = sum(expected.values())
     unseen = sum(amount for kind, amount in expected.items() if kind not in seen) / total
-    variance = LATER**2 + unseen**2 * machine_variance
+    variance = LATER**2 + unseen**2 * common_variance
     variance += sum((expected[kind] / total) ** 2 * ratios[kind][1] for kind in left)
     longest = max(piece.left * math.exp(ratios[piece.kind][0]) for piece in pieces)
     most_likely, spread = max(total / workers, longest), math.exp(RANGE * math.sqrt(variance))

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from whydeep.errors import printable_line
+from whydeep.errors import SettingError, printable_line
 from whydeep.runs.display import Display, choose_display
 from whydeep.runs.estimate import Piece, estimate_range
 from whydeep.runs.folder import RunFolder
 from whydeep.runs.interrupt import interruption
+from whydeep.runs.memory import PROCESS
 from whydeep.runs.progress import Snapshot, read_progress
 from whydeep.runs.unit import Context, Job
 from whydeep.runs.workers import Workers, perform
+from whydeep.sizes import format_size
 
 TICK = 0.2  # seconds between two looks at signals and progress
 LONGEST_JOB = 300.0
@@ -74,6 +76,7 @@ def execute(
     workers: int = 2,
     executor: Executor | None = None,
     split: bool = True,
+    memory: float = math.inf,
     display: Display | None = None,
 ) -> Outcome:
     """Measure the units that are not on disk yet, and keep each job's as soon as it is done.
@@ -92,9 +95,12 @@ def execute(
         executor: any other place to run, such as Dask's ``client.get_executor()``; it stays open.
         split: whether seeds may be measured in other groups than a job's: those that are missing, in jobs of some
             minutes. Otherwise a job that is partly there is measured again with all its seeds.
+        memory: bytes that all workers together may use, as far as their needs were predicted.
         display: where progress goes; bars or lines on standard error if not given.
     """
-    todo, skipped = _plan(jobs, folder, split, workers)
+    jobs = list(jobs)
+    workers, share = fit_workers(jobs, workers, memory)
+    todo, skipped = _plan(jobs, folder, split, workers, share)
     outcome = Outcome(skipped=skipped)
     if not todo:
         return outcome
@@ -118,9 +124,28 @@ def execute(
     return outcome
 
 
-def _plan(jobs: Iterable[Job], folder: RunFolder, split: bool, workers: int) -> tuple[list[Job], int]:
+def fit_workers(jobs: Sequence[Job], workers: int, memory: float) -> tuple[int, float]:
+    """Return how many workers fit into memory together, and the bytes that each has for what it measures.
+
+    Raises:
+        SettingError: A seed of some job does not fit even if a single worker has all.
+    """
+    largest = max(jobs, key=lambda job: job.memory, default=None)
+    if largest is None:
+        return workers, math.inf
+    for count in range(workers, 0, -1):
+        share = memory / count - PROCESS
+        if share >= largest.memory:
+            return count, share
+    needed = format_size(PROCESS + largest.memory)
+    raise SettingError(
+        f"{largest.experiment} {largest.setting.name} needs about {needed} of memory for one seed, and "
+        f"{format_size(max(memory, 0))} may be used beside images and the command: give --memory more, or change it"
+    )
+
+
+def _plan(jobs: Sequence[Job], folder: RunFolder, split: bool, workers: int, memory: float) -> tuple[list[Job], int]:
     """Return the jobs to do, longest first, and the number of units that need no work."""
-    jobs = list(jobs)
     damaged = {path: reason for job in jobs for path, reason in folder.damaged(job).items()}
     if damaged:
         folder.set_aside(damaged)
@@ -134,7 +159,7 @@ def _plan(jobs: Iterable[Job], folder: RunFolder, split: bool, workers: int) -> 
             some, rest = _continue(replace(job, seeds=missing if split else job.seeds), folder, split)
             begun += some
             fresh += rest
-    todo = begun + (share_out(fresh, workers) if split else fresh)
+    todo = begun + (share_out(fresh, workers, memory) if split else fresh)
     return sorted(todo, key=lambda job: -job.cost), skipped
 
 
@@ -151,8 +176,8 @@ def _continue(job: Job, folder: RunFolder, split: bool) -> tuple[list[Job], list
     return begun, [replace(job, seeds=tuple(sorted(left)))] if left else []
 
 
-def share_out(jobs: Sequence[Job], workers: int) -> list[Job]:
-    """Split the seeds of jobs that are too long for all workers to be busy until the end, or to be lost.
+def share_out(jobs: Sequence[Job], workers: int, memory: float = math.inf) -> list[Job]:
+    """Split the seeds of jobs that are too long for all workers to be busy until the end, or to be lost, or too large.
 
     A job takes at most half of a worker's fair share, and five minutes where a seed alone takes no longer. A seed that
     takes long is a job of its own: large networks gain nothing from each other's company, and fit the cache better
@@ -162,6 +187,8 @@ def share_out(jobs: Sequence[Job], workers: int) -> list[Job]:
     shared = []
     for job in jobs:
         most = 1 if job.setting.cost > LONG_SEED else max(1, int(limit * len(job.seeds) / job.cost))
+        if job.memory > 0:
+            most = max(1, int(min(most, memory / job.memory)))
         pieces = math.ceil(len(job.seeds) / most)
         bounds = [len(job.seeds) * piece // pieces for piece in range(pieces + 1)]
         shared += [replace(job, seeds=job.seeds[start:stop]) for start, stop in pairwise(bounds)]

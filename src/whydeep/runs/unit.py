@@ -58,7 +58,7 @@ class Job:
 
     ``measure(setting, seeds, context)`` is a top-level function, so that it can be sent to another process;
     it returns a data set with a dimension ``seed`` whose coordinate equals ``seeds``. ``digest`` stands
-    for everything that determines the numbers (see :func:`digest`).
+    for everything that determines the numbers (see :func:`digest`), and ``memory`` is what each seed needs, in bytes.
     """
 
     experiment: str
@@ -66,6 +66,7 @@ class Job:
     seeds: tuple[int, ...]
     measure: Callable[[Any, tuple[int, ...], Context], xarray.Dataset]
     digest: str
+    memory: float = 0.0
 
     @property
     def cost(self) -> float:

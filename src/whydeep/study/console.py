@@ -160,7 +160,7 @@ def describe(experiment: Experiment) -> str:
         lines += [f"       needs {needs}"] if needs else []
     if experiment.design:
         lines += ["", f"What can be set (--set {experiment.name}.FIELD=VALUE), and its value at each scale:"]
-        lines += _columns([("field", *SCALES, "accepted"), *experiment.design.table()])
+        lines += columns([("field", *SCALES, "accepted"), *experiment.design.table()])
     if experiment.variables:
         width = max(map(len, experiment.variables))
         lines += ["", f"Variables of results/{experiment.name}.nc:"]
@@ -169,7 +169,8 @@ def describe(experiment: Experiment) -> str:
     return "\n".join(lines)
 
 
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Arrange rows of cells in columns; long cells are cut."""
     cut = [
         [cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 3]}..." for cell in row[:-1]] + [row[-1]] for row in rows
     ]

@@ -61,6 +61,16 @@ class Setting:
         """Predicted seconds for one seed on one core: for the order of jobs and the time left, nothing else."""
         return 1.0
 
+    @property
+    def memory(self) -> float:
+        """Predicted bytes that each seed needs while it is measured, beside what every process does."""
+        return 2.0**23
+
+    @property
+    def disk(self) -> float:
+        """Predicted bytes of the unit of one seed."""
+        return 4e4
+
     def __reduce__(self) -> tuple:
         """Go to another process: a setting from a user's file brings along where its class is."""
         return portable(type(self), vars(self))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from whydeep.errors import SettingError, near_names
+from whydeep.sizes import read_size
 from whydeep.study.design import SCALES, Scale, split_changes, write_value
 from whydeep.study.files import is_file_name
 from whydeep.toml import read_toml
@@ -68,6 +69,8 @@ class Request:
     """Where to train."""
     workers: Annotated[int, arg(metavar="N")] = 0
     """Processes that train; 0 means one per core that they may use. Results do not depend on it."""
+    memory: Annotated[str, arg(metavar="SIZE")] = ""
+    """How much memory to use, such as 4G: fewer processes, and fewer seeds together. Default: what is free here."""
     claims: Annotated[Path | None, arg(metavar="FILE")] = None
     """Claims of your own, in a TOML or a Python file, judged with the others."""
     fresh: bool = False
@@ -82,6 +85,8 @@ class Request:
         check_number("--root-seed", self.root_seed, 0, 2**63 - 1)
         check_number("--size", self.size, 0, LARGEST_SIZE)
         check_number("--workers", self.workers, 0, MOST_WORKERS)
+        if self.memory:
+            read_size("--memory", self.memory)
         split_changes(self.set)
 
     @property

@@ -1,6 +1,7 @@
 """Run experiments: settings to jobs, units to results, results to figures and a report."""
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -25,6 +26,8 @@ from whydeep.runs import (
     execute,
     remove,
 )
+from whydeep.runs.memory import PROCESS, available_memory
+from whydeep.sizes import read_size
 from whydeep.streams import say
 from whydeep.study import console
 from whydeep.study.design import Each, Images, Plan, Scale, write_value
@@ -37,6 +40,8 @@ from whydeep.study.request import Request, read_study
 from whydeep.study.results import FORMAT, combine, units_digest
 from whydeep.study.verdicts import UserClaimsFile, judge_folder, read_user_claims
 
+MARGIN = 2**28
+"""Bytes that a worker is given beside its libraries, however little memory seems free."""
 WORTH_MAPPING = 32 * 2**20
 """Bytes of images from which on processes share them."""
 
@@ -116,6 +121,15 @@ class Study:
         return self.request.workers or (1 if self.device == "cuda" else available_cores())
 
     @property
+    def memory(self) -> float:
+        """Bytes that workers may use together: what was asked for or is free, less images and this process."""
+        images = 0 if self.images is None else self.images.train_inputs.nbytes + self.images.test_inputs.nbytes
+        if self.request.memory:
+            return read_size("--memory", self.request.memory) - PROCESS - images
+        free = available_memory()
+        return math.inf if free is None else max(0.9 * free - images, PROCESS + MARGIN)
+
+    @property
     def context(self) -> Context:
         """What all jobs share."""
         return Context(device=self.device, source=self.source, root_seed=self.request.root_seed)
@@ -140,7 +154,14 @@ class Study:
             "source": outside_digest(experiment),  # reads its files: once for all settings
         }
         return [
-            Job(experiment.name, setting, self.seeds, measurement, digest(experiment.name, setting, **facts))
+            Job(
+                experiment.name,
+                setting,
+                self.seeds,
+                measurement,
+                digest(experiment.name, setting, **facts),
+                setting.memory,
+            )
             for setting in settings
         ]
 
@@ -282,7 +303,15 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
     ):
         start = time.perf_counter()
         context = study.context if executor else _share_images(study, folder)
-        outcome = execute(jobs, folder, context, workers=workers, executor=executor, split=study.device == "cpu")
+        outcome = execute(
+            jobs,
+            folder,
+            context,
+            workers=workers,
+            executor=executor,
+            split=study.device == "cpu",
+            memory=math.inf if executor or study.device == "cuda" else study.memory,
+        )
         say(console.costs(outcome, time.perf_counter() - start, workers))
         manifest.add(outcome)
         problems: list[WhydeepError] = []
