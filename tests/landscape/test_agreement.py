@@ -318,3 +318,51 @@ def test_padding_is_refused_whichever_batch_it_begins_in(place):
     with pytest.raises(SettingError, match="is not the mean of the losses of its parts"):
         Landscape(model, list(zip(inputs, targets, strict=True)), loss)
     assert Landscape(model, list(zip(inputs, inputs, strict=True)), loss).losses().isfinite()
+
+
+def test_padding_is_refused_in_batches_of_one_sample():
+    """Alone, every sample is the mean of its parts; two of them together are not."""
+    inputs = integers(10, 12, 8) + 1
+    targets = inputs.clone()
+    targets[7, 3:] = 0
+    model = nn.Sequential(nn.Embedding(11, 6), nn.Linear(6, 11))
+
+    def loss(outputs, targets):
+        return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=0)
+
+    def batches(targets):
+        return [(inputs[i : i + 1], targets[i : i + 1]) for i in range(len(inputs))]
+
+    for settings in ({}, {"samples_at_once": 1}):
+        with pytest.raises(SettingError, match="is not the mean of the losses of its parts"):
+            Landscape(model, batches(targets), loss, **settings)
+        assert Landscape(model, batches(inputs), loss, **settings).losses().isfinite()
+    with pytest.raises(SettingError, match="is not the mean of the losses of its parts"):
+        Landscape(model, (inputs, targets), loss, samples_at_once=1)
+
+
+class Mean(nn.Module):
+    """Classes of sequences of any length."""
+
+    def __init__(self, per_token):
+        super().__init__()
+        self.embedding, self.out, self.per_token = nn.Embedding(11, 6), nn.Linear(6, OUTPUTS), per_token
+
+    def forward(self, x):
+        features = torch.tanh(self.embedding(x))
+        return self.out(features).transpose(1, 2) if self.per_token else self.out(features.mean(1))
+
+
+def test_sequences_of_other_lengths_are_samples_where_each_has_one_target():
+    data = [(integers(11, 4, 5), integers(OUTPUTS, 4)), (integers(11, 3, 8), integers(OUTPUTS, 3))]
+    model = seeded(lambda: Mean(per_token=False))
+    expected = sum(len(y) * functional.cross_entropy(model(x), y) for x, y in data) / 7
+    torch.testing.assert_close(Landscape(model, data, functional.cross_entropy).losses()[0], expected.detach())
+
+
+def test_tokens_of_sequences_of_other_lengths_are_refused():
+    """A mean over samples is none over tokens, and which is meant cannot be told."""
+    data = [(integers(11, 4, 5), integers(OUTPUTS, 4, 5)), (integers(11, 3, 8), integers(OUTPUTS, 3, 8))]
+    message = r"targets have the shapes \[\(5,\), \(8,\)\] in different batches: .* make one landscape for each shape"
+    with pytest.raises(SettingError, match=message):
+        Landscape(Mean(per_token=True), data, functional.cross_entropy)

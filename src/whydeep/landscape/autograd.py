@@ -4,7 +4,7 @@ Both engines differentiate backward twice, which more operations support than fo
 computes points and directions at once (`torch.func.vmap`); `OneByOne` takes them one after the other, and every module.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import compress
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import grad, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from whydeep.networks.functional import Named, call, named_views, vectorised
+from whydeep.networks.functional import Named, call, check_outputs, computed, load, named_views, vectorised
 from whydeep.population.layout import Layout, Slot
 from whydeep.population.objectives import Objective
 
@@ -41,12 +41,16 @@ class Differentiated:
         template: the architecture, in evaluation mode and in the right precision.
         objective: the loss.
         layout: of all parameters, `chosen`: of those that vary.
+
+    Attributes:
+        passed: checks of derivatives that need not be made again.
     """
 
     def __init__(self, template: nn.Module, objective: Objective, layout: Layout, chosen: Sequence[Slot]):
         self.template, self.loss = template, objective.mean
         self.shapes = {slot.name: slot.shape for slot in layout.slots}
         self.chosen = {slot.name: slot.shape for slot in chosen}
+        self.passed: set[Callable] = set()
 
     def parts(self, vectors: Tensor) -> tuple[Named, Named]:
         """Named parameters that vary, and those that do not."""
@@ -55,10 +59,6 @@ class Differentiated:
             {name: part for name, part in named.items() if name in self.chosen},
             {name: part for name, part in named.items() if name not in self.chosen},
         )
-
-    def value(self, moving: Named, fixed: Named, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of one network over a batch."""
-        return self.loss(self.call(moving, fixed, buffers, inputs), targets)
 
     def named_directions(self, directions: Tensor) -> Named:
         """Directions [..., size] as parts of the parameters that vary."""
@@ -72,9 +72,9 @@ class Differentiated:
         hessians = self.products(points, units, buffers, inputs, targets)
         return self.losses(points, buffers, inputs, targets), gradients, (hessians + hessians.mT) / 2
 
-    def call(self, moving: Named, fixed: Named, buffers: Named, inputs: Tensor) -> Tensor:
-        """Outputs of one network, which may write over its inputs: they are copied."""
-        return call(self.template, {**moving, **fixed}, buffers, inputs.clone())[0]
+    def prepare(self, point: Tensor, buffers: Named) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
+        """Return one network as a function of inputs, and the parameters that it computes with."""
+        raise NotImplementedError
 
     def losses(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Losses [point]."""
@@ -107,6 +107,19 @@ def _join(parts: Named, kept: int) -> Tensor:
 class Vmapped(Differentiated):
     """All points and directions in vectorised calls."""
 
+    def call(self, moving: Named, fixed: Named, buffers: Named, inputs: Tensor) -> Tensor:
+        """Outputs of one network, which may write over its inputs: they are copied."""
+        return call(self.template, {**moving, **fixed}, buffers, inputs.clone())[0]
+
+    def value(self, moving: Named, fixed: Named, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of one network over a batch."""
+        return self.loss(self.call(moving, fixed, buffers, inputs), targets)
+
+    def prepare(self, point: Tensor, buffers: Named) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
+        """Return one network as a function of inputs, and the parameters that it computes with."""
+        moving, fixed = self.parts(point.clone())
+        return lambda inputs: self.call(moving, fixed, buffers, inputs), [*moving.values(), *fixed.values()]
+
     def losses(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Losses [point]."""
         with torch.no_grad(), twice_differentiable():
@@ -116,7 +129,7 @@ class Vmapped(Differentiated):
         """Outputs [point, sample, ...]."""
 
         def call(moving: Named, fixed: Named, buffers: Named, inputs: Tensor, _: Tensor) -> Tensor:
-            return self.call(moving, fixed, buffers, inputs)
+            return check_outputs(self.template, self.call(moving, fixed, buffers, inputs), inputs)
 
         with torch.no_grad(), twice_differentiable():
             return self._over_points(call, points, buffers, inputs, inputs)
@@ -130,7 +143,8 @@ class Vmapped(Differentiated):
             moving: Named, fixed: Named, buffers: Named, inputs: Tensor, targets: Tensor
         ) -> tuple[Tensor, Tensor]:
             def outputs(inputs: Tensor) -> Tensor:
-                return self.call(moving, fixed, buffers, inputs).reshape(len(inputs), -1)
+                outputs = self.call(moving, fixed, buffers, inputs)
+                return check_outputs(self.template, outputs, inputs).reshape(len(inputs), -1)
 
             gradients = grad(self.value, argnums=3)(moving, fixed, buffers, inputs, targets)
             values, pull = vjp(outputs, inputs)[:2]
@@ -200,37 +214,56 @@ def _at_once(targets: Tensor, directions: int) -> int:
 
 
 class OneByOne(Differentiated):
-    """One point and one direction after the other."""
+    """One point and one direction after the other.
+
+    Each point is written to the same module, as a plain loop has it: what a module refers to twice, or computes again
+    on the way back (checkpoints of activations), is at the point too.
+    """
+
+    def prepare(self, point: Tensor, buffers: Named) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
+        """Return one network as a function of inputs, and the parameters that it computes with."""
+        self.template.requires_grad_(False)
+        load(self.template, named_views(point, self.shapes), buffers)
+        return self._call, list(self.template.parameters())
+
+    def _call(self, inputs: Tensor) -> Tensor:
+        """Outputs of the network that was prepared, which may write over its inputs: they are copied."""
+        return check_outputs(self.template, self.template(inputs.clone()))
 
     def losses(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Losses [point]."""
-        with torch.no_grad(), twice_differentiable():
-            return torch.stack(
-                [self.value(*self.parts(point), *rest) for point, *rest in _each(points, buffers, inputs, targets)]
-            )
+        losses = []
+        with torch.no_grad(), twice_differentiable(), computed(self.template):
+            for point, own, x, y in _each(points, buffers, inputs, targets):
+                call, _ = self.prepare(point, own)
+                losses.append(self.loss(call(x), y))
+        return torch.stack(losses)
 
     def outputs(self, points: Tensor, buffers: Named, inputs: Tensor) -> Tensor:
         """Outputs [point, sample, ...]."""
-        with torch.no_grad(), twice_differentiable():
-            return torch.stack(
-                [self.call(*self.parts(point), own, x) for point, own, x, _ in _each(points, buffers, inputs, inputs)]
-            )
+        outputs = []
+        with torch.no_grad(), twice_differentiable(), computed(self.template):
+            for point, own, x, _ in _each(points, buffers, inputs, inputs):
+                call, _ = self.prepare(point, own)
+                outputs.append(check_outputs(self.template, call(x), x))
+        return torch.stack(outputs)
 
     def input_derivatives(
         self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Norms by the sample's inputs [point, sample]: of the gradient of its loss, of the Jacobian of its outputs."""
         gradients, jacobians = [], []
-        with twice_differentiable(), torch.enable_grad():
+        with twice_differentiable(), torch.enable_grad(), computed(self.template):
             for point, own, x, y in _each(points, buffers, inputs, targets):
+                call, _ = self.prepare(point, own)
                 x = x.detach().clone().requires_grad_()
-                outputs = self.call(*self.parts(point), own, x).reshape(len(x), -1)
+                outputs = check_outputs(self.template, call(x), x).reshape(len(x), -1)
                 outputs = outputs + 0 * x.reshape(len(x), -1)[:, :1]  # may not depend on the inputs
                 squares = x.new_zeros(len(x))
                 for output in outputs.T:
                     (row,) = torch.autograd.grad(output.sum(), x, retain_graph=True, materialize_grads=True)
                     squares += row.reshape(len(x), -1).square().sum(1)
-                loss = self.value(*self.parts(point), own, x, y) + 0 * x.sum()
+                loss = self.loss(call(x), y) + 0 * x.sum()
                 (gradient,) = torch.autograd.grad(loss, x, materialize_grads=True)
                 gradients.append(_norm(gradient) * len(x))
                 jacobians.append(squares.sqrt())
@@ -239,18 +272,18 @@ class OneByOne(Differentiated):
     def gradients(self, points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Gradients [point, size]."""
         gradients = []
-        with twice_differentiable():
-            for point, *rest in _each(points, buffers, inputs, targets):
-                moving, gradient = self._gradient(point, *rest, again=False)
+        with twice_differentiable(), computed(self.template):
+            for arguments in _each(points, buffers, inputs, targets):
+                moving, gradient = self._gradient(*arguments, again=False)
                 gradients.append(_join(dict(zip(moving, gradient, strict=True)), 0))
         return torch.stack(gradients)
 
     def products(self, points: Tensor, directions: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Tensor:
         """Products [point, direction, size]."""
         products = torch.empty_like(directions)
-        with twice_differentiable():
-            for index, (point, *rest) in enumerate(_each(points, buffers, inputs, targets)):
-                moving, gradient = self._gradient(point, *rest, again=True)
+        with twice_differentiable(), computed(self.template, "differentiated twice"):
+            for index, arguments in enumerate(_each(points, buffers, inputs, targets)):
+                moving, gradient = self._gradient(*arguments, again=True)
                 curved = [part.requires_grad for part in gradient]  # a loss may be linear in some parameters
                 for number, direction in enumerate(directions[index]):
                     along = self.named_directions(direction)
@@ -266,14 +299,18 @@ class OneByOne(Differentiated):
 
     def _gradient(
         self, point: Tensor, buffers: Named, inputs: Tensor, targets: Tensor, *, again: bool
-    ) -> tuple[Named, tuple[Tensor, ...]]:
+    ) -> tuple[Mapping[str, Tensor], list[Tensor]]:
         """Parameters that vary and the gradient by them; `again`: to be differentiated again."""
-        moving, fixed = self.parts(point)
-        moving = {name: part.detach().clone().requires_grad_() for name, part in moving.items()}
+        call, _ = self.prepare(point, buffers)
+        moving = {name: part for name, part in self.template.named_parameters() if name in self.chosen}
+        for part in moving.values():
+            part.requires_grad_()
         with torch.enable_grad():
-            value = self.value(moving, fixed, buffers, inputs, targets)
+            value = self.loss(call(inputs), targets)
+            if not value.requires_grad:  # a loss of steps, as a share of errors is
+                return moving, [torch.zeros_like(part) for part in moving.values()]
             gradient = torch.autograd.grad(value, list(moving.values()), create_graph=again, materialize_grads=True)
-        return moving, gradient
+        return moving, [part.to_dense() if part.is_sparse else part for part in gradient]
 
 
 def _each(points: Tensor, buffers: Named, inputs: Tensor, targets: Tensor) -> Iterator[tuple]:

@@ -9,17 +9,23 @@ from torch import Tensor, nn
 
 from whydeep import notebook
 from whydeep.errors import SettingError
+from whydeep.landscape.autograd import Differentiated
 from whydeep.landscape.closed_form import ClosedForm
+from whydeep.landscape.derivatives import Probe, check_gradients, check_input_gradients, check_products
 from whydeep.landscape.engines import Engine, EngineName, make_engine
-from whydeep.landscape.reading import Batch, check_mean, check_parts, mixed, read
+from whydeep.landscape.reading import Batch, check_mean, check_parts, mixed, read, with_parts
 from whydeep.networks.functional import copied
 from whydeep.networks.rounding import rounded
 from whydeep.population import Population
+from whydeep.population.engines import SAMPLES_TRIED
 from whydeep.population.layout import Layout
-from whydeep.population.objectives import Loss, LossFunction
+from whydeep.population.objectives import CrossEntropy, Loss, LossFunction, check_outputs_of_classes
 from whydeep.population.samples import INDICES, Data, Samples
+from whydeep.population.trial import first_finite, try_loss, try_network
 
 SAMPLES_AT_ONCE = 1000
+SAMPLES_COMPARED = 32
+"""Samples on which derivatives are checked."""
 DENSE_BYTES = 4 * 2**30
 """Dense Hessians may take so much memory together."""
 
@@ -92,13 +98,47 @@ class Landscape:
         self._batches, self.objective = read(data, objective, self._template, self.members, samples_at_once)
         self._engine_name = engine
         self._engine = self._make_engine()
-        if not isinstance(self._engine, ClosedForm):
-            _, vectors, buffers = self._prepare(None)
-            losses = partial(self._engine.losses, vectors, buffers)
-            check_mean(losses, self._cast(mixed(self._batches)), self._template)
-            if isinstance(self.objective, LossFunction) and len(self._batches) > 1:
-                for batch in self.batches():  # what breaks the mean, such as padding, may lie in a single one
-                    check_parts(losses, batch)
+        if isinstance(self._engine, Differentiated):
+            self._try(self._engine, samples_at_once)
+
+    def _try(self, engine: Differentiated, samples_at_once: int) -> None:
+        """Try network and loss on some samples, and whether the loss is a mean over samples."""
+        _, vectors, buffers = self._prepare(None)
+        largest = max(batch.targets.shape[1] for batch in self._batches)
+        some = self._cast(mixed(self._batches, max(2, largest, min(SAMPLES_TRIED, samples_at_once))))
+        member = first_finite(vectors)
+        inputs, targets = (part[member if len(part) > 1 else 0] for part in (some.inputs, some.targets))
+        own = {name: buffer[member] for name, buffer in buffers.items()}
+        outputs = try_network(engine.template, *engine.prepare(vectors[member], own), inputs, self._live())
+        if isinstance(self.objective, CrossEntropy):
+            check_outputs_of_classes(outputs, torch.cat([batch.targets.flatten() for batch in self._batches]))
+        try_loss(self.objective, outputs, targets, self._live())
+        losses = partial(engine.losses, vectors, buffers)
+        check_mean(losses, some, self._template)
+        if isinstance(self.objective, LossFunction) and len(self._batches) > 1:
+            for batch in with_parts(self._batches):  # what breaks the mean, such as padding, may lie in a single one
+                check_parts(losses, self._cast(batch))
+
+    def _live(self) -> list[Tensor]:
+        """Parameters and buffers that the networks have now, of which copies are measured."""
+        if isinstance(self._networks, Population):
+            return [self._networks.flat, *self._networks.buffers.values()]
+        return [*self._networks.parameters(), *self._networks.buffers()]
+
+    def _check(self, vectors: Tensor, buffers: dict[str, Tensor], *checks: Callable[[Probe], None]) -> None:
+        """Check derivatives, each kind once, as they are first used: those that are written out need none."""
+        engine = self._engine
+        if not isinstance(engine, Differentiated) or engine.passed.issuperset(checks):
+            return
+        member, some = first_finite(vectors), self._cast(mixed(self._batches, SAMPLES_COMPARED))
+        if not bool(vectors[member].isfinite().all()):
+            return
+        inputs, targets = (part[member if len(part) > 1 else 0].unsqueeze(0) for part in (some.inputs, some.targets))
+        own = {name: buffer[member] for name, buffer in buffers.items()}
+        for check in checks:
+            if check not in engine.passed:
+                check(Probe(engine, vectors[member], self._columns, own, inputs, targets))
+                engine.passed.add(check)
 
     def _make_engine(self) -> Engine:
         return make_engine(
@@ -275,6 +315,7 @@ class Landscape:
         if any(batch.inputs.dtype in INDICES for batch in self._batches):
             raise SettingError("derivatives by the inputs need inputs that are real numbers, and these are integers")
         _, vectors, buffers = self._prepare(points)
+        self._check(vectors, buffers, check_input_gradients)
         norms = [self._engine.input_derivatives(vectors, buffers, b.inputs, b.targets) for b in self.batches()]
         gradients, jacobians = (torch.cat(part, dim=1) for part in zip(*norms, strict=True))
         return gradients, jacobians
@@ -282,6 +323,7 @@ class Landscape:
     def gradients(self, points: Tensor | None = None) -> Tensor:
         """Gradients [point, size]."""
         _, vectors, buffers = self._prepare(points)
+        self._check(vectors, buffers, check_gradients)
         return self._mean(lambda x, y: self._engine.gradients(vectors, buffers, x, y))
 
     def products(self, directions: Tensor, points: Tensor | None = None) -> Tensor:
@@ -297,6 +339,7 @@ class Landscape:
                 f"directions must be [point, direction, size] for points {tuple(points.shape)}, not "
                 f"{tuple(directions.shape)}"
             )
+        self._check(vectors, buffers, check_gradients, check_products)
         products = self._mean(lambda x, y: self._engine.products(vectors, many, buffers, x, y))
         return products.view(directions.shape)
 
@@ -318,6 +361,7 @@ class Landscape:
                 "block with parameters=..., or use top_eigenvalues, spectral_density and hessian_trace, which need "
                 "none"
             )
+        self._check(vectors, buffers, check_gradients, check_products)
         losses, gradients = points.new_zeros(len(points)), torch.zeros_like(points)
         hessians = points.new_zeros(len(points), self.size, self.size)
         for batch in self.batches():

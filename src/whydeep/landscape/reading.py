@@ -1,7 +1,8 @@
 """Data of any form as batches, and what batches must be so that the means over them can be joined."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from whydeep.errors import SettingError
 from whydeep.population.arguments import fit
 from whydeep.population.objectives import Loss, LossFunction, Objective, find_objective
 from whydeep.population.samples import Data, make_batches
+from whydeep.population.trial import adds_up
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,14 @@ def read(
     """
     if samples_at_once < 1:
         raise SettingError(f"samples_at_once must be 1 or more, not {samples_at_once}")
-    objective, fitted = find_objective(loss), []
-    for samples in make_batches(data):
+    objective, fitted, given = find_objective(loss), [], make_batches(data)
+    shapes = {samples.targets.shape[1 + samples.own_targets :] for samples in given}
+    if len(shapes) > 1:
+        raise SettingError(
+            f"targets have the shapes {sorted(map(tuple, shapes))} in different batches: a mean over samples is then "
+            "none over their numbers, such as tokens; make one landscape for each shape"
+        )
+    for samples in given:
         samples.check_members(members)
         samples, needed = fit(module, samples, objective)
         fitted.append(samples)
@@ -56,14 +64,27 @@ def read(
     return batches, objective
 
 
-def mixed(batches: Sequence[Batch]) -> Batch:
-    """One batch, as large as the largest, of samples from all over the data; the first one where shapes differ."""
-    if len({(batch.inputs.shape[2:], batch.targets.shape[2:]) for batch in batches}) > 1:
-        return batches[0]
-    parts = [(batch.inputs[:, :: len(batches)], batch.targets[:, :: len(batches)]) for batch in batches]
+def mixed(batches: Sequence[Batch], most: int) -> Batch:
+    """One batch of so many samples at most from all over the data; of the first batch alone where shapes differ."""
+    alike = [batch for batch in batches if batch.inputs.shape[2:] == batches[0].inputs.shape[2:]]
+    total = sum(batch.targets.shape[1] for batch in alike)
+    step, start, parts = max(1, -(-total // most)), 0, []
+    for batch in alike:
+        parts.append((batch.inputs[:, start::step], batch.targets[:, start::step]))
+        start = (start - batch.targets.shape[1]) % step
     inputs, targets = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-    step = -(-targets.shape[1] // max(batch.targets.shape[1] for batch in batches))
-    return Batch(inputs[:, ::step], targets[:, ::step], share=1)
+    return Batch(inputs, targets, share=1)
+
+
+def with_parts(batches: Sequence[Batch]) -> Iterator[Batch]:
+    """Yield all batches; those of a single sample, which have no parts, joined with that before and that after."""
+    yield from (batch for batch in batches if batch.targets.shape[1] > 1)
+    for pair in pairwise(batches):
+        if any(batch.targets.shape[1] == 1 for batch in pair) and pair[0].inputs.shape[2:] == pair[1].inputs.shape[2:]:
+            inputs, targets = (
+                torch.cat(parts, dim=1) for parts in zip(*((b.inputs, b.targets) for b in pair), strict=True)
+            )
+            yield Batch(inputs, targets, share=1)
 
 
 def check_mean(losses: Callable[[Tensor, Tensor], Tensor], batch: Batch, module: nn.Module) -> None:
@@ -80,14 +101,14 @@ def check_mean(losses: Callable[[Tensor, Tensor], Tensor], batch: Batch, module:
         again = (losses(batch.inputs, batch.targets) for _ in range(times))
         return all(torch.allclose(whole, each, rtol=1e-4, atol=0, equal_nan=True) for each in again)
 
-    adds_up = _adds_up(losses, batch)
+    joins = _adds_up(losses, batch)
     # A few random masks often give the same loss twice: look harder before blaming the loss for what noise does.
-    if not repeats(1 if adds_up else 20):
+    if not repeats(1 if joins else 20):
         raise SettingError(
             f"{type(module).__name__} gives different losses for the same inputs, in evaluation mode too: "
             "take the randomness out, or a derivative would be that of another draw"
         )
-    _refuse_other_than_means(adds_up)
+    _refuse_other_than_means(joins)
 
 
 def check_parts(losses: Callable[[Tensor, Tensor], Tensor], batch: Batch) -> None:
@@ -95,8 +116,8 @@ def check_parts(losses: Callable[[Tensor, Tensor], Tensor], batch: Batch) -> Non
     _refuse_other_than_means(_adds_up(losses, batch))
 
 
-def _refuse_other_than_means(adds_up: bool) -> None:
-    if not adds_up:
+def _refuse_other_than_means(joins: bool) -> None:
+    if not joins:
         raise SettingError(
             "the loss of a batch is not the mean of the losses of its parts, so that batches cannot be joined: "
             "give a loss that is a mean over samples, and a network whose outputs do not depend on other samples"
@@ -104,15 +125,7 @@ def _refuse_other_than_means(adds_up: bool) -> None:
 
 
 def _adds_up(losses: Callable[[Tensor, Tensor], Tensor], batch: Batch) -> bool:
-    """Whether the losses are the means of those of two parts, cut at two places: by chance one may fit."""
-    samples = batch.targets.shape[1]
-
     def loss(start: int, stop: int) -> Tensor:
-        return losses(batch.inputs[:, start:stop], batch.targets[:, start:stop]) * ((stop - start) / samples)
+        return losses(batch.inputs[:, start:stop], batch.targets[:, start:stop])
 
-    whole = loss(0, samples)
-    rtol, atol = (1e-9, 1e-12) if whole.dtype == torch.float64 else (1e-4, 1e-7)  # of sums, and of small losses
-    return all(
-        torch.allclose(whole, loss(0, cut) + loss(cut, samples), rtol=rtol, atol=atol, equal_nan=True)
-        for cut in {samples // 3, samples // 2} - {0}
-    )
+    return adds_up(loss, batch.targets.shape[1])

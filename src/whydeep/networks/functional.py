@@ -9,12 +9,17 @@ from math import prod
 from types import FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.module import _has_any_global_hook
 
-from whydeep.errors import SettingError
+from whydeep.errors import LONGEST_MESSAGE, SettingError
 
 Named = dict[str, Tensor]
+
+ERRORS = (RuntimeError, ValueError, IndexError)
+"""What PyTorch raises at shapes, types and operations that it does not take."""
 
 
 def named_views(vectors: Tensor, shapes: Mapping[str, tuple[int, ...]], starts: Iterable[int] | None = None) -> Named:
@@ -42,10 +47,46 @@ def named_views(vectors: Tensor, shapes: Mapping[str, tuple[int, ...]], starts: 
 def call(module: nn.Module, parameters: Named, buffers: Named, inputs: Tensor) -> tuple[Tensor, Named]:
     """Outputs of a module with other parameters and buffers, and the buffers as they are afterwards.
 
-    The buffers that are given stay as they are, whatever the module writes to its own.
+    The buffers that are given stay as they are, whether the module writes to its own or puts others in their place.
     """
-    buffers = {name: buffer.clone() for name, buffer in buffers.items()}
-    return functional_call(module, (parameters, buffers), (inputs,)), buffers
+    given = {**parameters, **{name: buffer.clone() for name, buffer in buffers.items()}}
+    outputs = functional_call(module, given, (inputs,))  # writes to `given` what the module put in place of a buffer
+    return check_outputs(module, outputs), {name: given[name] for name in buffers}
+
+
+def load(module: nn.Module, parameters: Named, buffers: Named) -> None:
+    """Write values to a module's own parameters, and put copies in place of its buffers."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(parameters[name])
+    for name, buffer in buffers.items():
+        owner, _, own_name = name.rpartition(".")
+        setattr(module.get_submodule(owner), own_name, buffer.clone())
+
+
+def check_outputs(module: nn.Module, outputs: Any, inputs: Tensor | None = None) -> Tensor:
+    """Return the outputs of a module.
+
+    Args:
+        module: is named in the message.
+        outputs: what it returned.
+        inputs: where every sample is to have an output.
+
+    Raises:
+        SettingError: they are no tensor [sample, ...] of real numbers, such as the pair that recurrent layers return.
+    """
+    if not isinstance(outputs, Tensor):
+        given = f"a {type(outputs).__name__}"
+    elif not outputs.is_floating_point():
+        given = str(outputs.dtype)
+    elif inputs is not None and outputs.shape[:1] != inputs.shape[:1]:
+        given = f"shape {tuple(outputs.shape)} for {len(inputs)} samples"
+    else:
+        return outputs
+    raise SettingError(
+        f"a network must return one tensor of real numbers [sample, ...], and {type(module).__name__} returns {given}: "
+        "wrap it in a module that does"
+    )
 
 
 def copied(module: nn.Module) -> nn.Module:
@@ -53,8 +94,10 @@ def copied(module: nn.Module) -> nn.Module:
 
     Raises:
         SettingError: a `forward` that was put in place of a class's refers to another module, or to what the module had
-            before. The copy would compute with the parameters of that one, and have no gradient by its own.
+            before. The copy would compute with the parameters of that one, and have no gradient by its own. Or the
+            module holds what cannot be copied.
     """
+    computed: dict[int, Any] = {}
     for part in module.modules():
         forward = vars(part).get("forward")
         function = getattr(forward, "__func__", forward)
@@ -63,7 +106,13 @@ def copied(module: nn.Module) -> nn.Module:
                 f"the forward that was put in place of that of {type(part).__name__} refers to a module, which a copy "
                 "would share: write a subclass with this forward instead"
             )
-    return copy.deepcopy(module)
+        for value in vars(part).values():
+            if isinstance(value, Tensor) and value.grad_fn is not None:  # such as a pruned weight, made at every call
+                computed[id(value)] = value.detach().clone()
+    try:
+        return copy.deepcopy(module, computed)
+    except (RuntimeError, TypeError, NotImplementedError, AttributeError) as error:
+        raise SettingError(f"{type(module).__name__} cannot be copied, and must be ({reason(error)})") from error
 
 
 def _variables(function: FunctionType) -> list[Any]:
@@ -77,14 +126,27 @@ def _is_of_a_module(value: Any) -> bool:
 
 
 def is_altered(module: nn.Module) -> bool:
-    """Say whether a module computes something else than its class does: it has hooks, or a `forward` of its own."""
+    """Say whether a module computes something else than its class was written to.
+
+    It has hooks or a `forward` of its own, all modules have hooks, or PyTorch's class was given another `forward`.
+    """
     hooks = (
         module._forward_hooks,
         module._forward_pre_hooks,
         module._backward_hooks,
         module._backward_pre_hooks,
+        _has_any_global_hook(),
     )
-    return any(hooks) or "forward" in vars(module)
+    kind = type(module)
+    return any(hooks) or "forward" in vars(module) or kind.forward is not _FORWARDS.get(kind, kind.forward)
+
+
+def reason(error: Exception) -> str:
+    """First line of what an error says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:LONGEST_MESSAGE]
+
+
+_FORWARDS = {kind: kind.forward for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Module)}
 
 
 @contextmanager
@@ -97,8 +159,22 @@ def vectorised(module: nn.Module, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
+    except ERRORS as error:
         raise SettingError(
-            f'{type(module).__name__} cannot be computed for all {what} at once ({reason}): give engine="one-by-one"'
-        ) from None
+            f"{type(module).__name__} cannot be computed for all {what} at once ({reason(error)}): give "
+            'engine="one-by-one"'
+        ) from error
+
+
+@contextmanager
+def computed(module: nn.Module, how: str = "computed on these samples") -> Iterator[None]:
+    """Turn errors that PyTorch raises at a module into a `SettingError` of one line.
+
+    Args:
+        module: what is computed.
+        how: what cannot be done with it.
+    """
+    try:
+        yield
+    except ERRORS as error:
+        raise SettingError(f"{type(module).__name__} cannot be {how} ({reason(error)})") from error

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from torch import nn
 
@@ -78,11 +79,10 @@ def recognise(module: nn.Module) -> Architecture | None:
     """Recognise a stack of linear layers with one kind of activation between them; else None.
 
     Recognised are `nn.Sequential` (and `MLP`) of ``[Flatten] Linear act Linear act ... Linear`` with biases, with equal
-    modules between them, and with nothing else: no hooks, no `forward` put in place of
-    a class's, no shared or further parameters. Who computes them must
-    know what the modules between do.
+    modules between them, and with nothing else: no hooks, no `forward` put in place of a class's, no subclass that is
+    called in another way, no shared or further parameters. Who computes them must know what the modules between do.
     """
-    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
+    if not isinstance(module, nn.Sequential) or _methods(type(module)) != _INHERITED:
         return None
     children = list(module.named_children())
     first = children[0][1] if children else None
@@ -100,3 +100,11 @@ def recognise(module: nn.Module) -> Architecture | None:
         return None
     widths = (linear[0].in_features, *(layer.out_features for layer in linear))
     return Architecture(names, widths, between[0], flattens)
+
+
+def _methods(kind: type[nn.Sequential]) -> set[Any]:
+    """What a stack does when it is called."""
+    return {kind.forward, kind.__call__, kind.__iter__}
+
+
+_INHERITED = _methods(nn.Sequential)

@@ -9,14 +9,16 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
 from whydeep.errors import SettingError, near_names
+from whydeep.networks.functional import check_outputs
 from whydeep.population.batches import Batch
 from whydeep.population.feed import Feed
-from whydeep.population.modules import OneByOne, Vmapped
-from whydeep.population.objectives import LossFunction, Objective, WrittenOut
+from whydeep.population.modules import ModuleEngine, OneByOne, Vmapped
+from whydeep.population.objectives import CrossEntropy, LossFunction, Objective, WrittenOut, check_outputs_of_classes
 from whydeep.population.population import Population
 from whydeep.population.samples import Samples
 from whydeep.population.stacked import Stacked, covers
 from whydeep.population.streams import Stream
+from whydeep.population.trial import check_mean, first_finite, try_loss, try_network
 
 EngineName = Literal["auto", "stacked", "vmap", "one-by-one"]
 ENGINES = ("auto", "stacked", "vmap", "one-by-one")
@@ -102,14 +104,9 @@ def make_engine(
         if not isinstance(objective, WrittenOut) or not covers(population.template):
             raise _not_stacked(population.template, objective)
         return Stacked(population, objective, Feed(samples, objective, slots, fixed=fixed), gradients)
-    engine: Engine = (
-        OneByOne(population, objective, samples, gradients, streams)
-        if name == "one-by-one"
-        else Vmapped(population, objective, samples, gradients)
-    )
-    if isinstance(objective, LossFunction):
-        _check_mean(engine, samples, objective)
-    return engine
+    if name == "one-by-one":
+        return OneByOne(population, objective, samples, gradients, streams)
+    return Vmapped(population, objective, samples, gradients)
 
 
 def _not_stacked(module: nn.Module, objective: Objective) -> SettingError:
@@ -120,10 +117,30 @@ def _not_stacked(module: nn.Module, objective: Objective) -> SettingError:
     )
 
 
-def _check_mean(engine: Engine, samples: Samples, objective: LossFunction) -> None:
-    """Raise `SettingError` unless the loss is a mean over samples: tried on some from all over the data."""
-    count, device = min(len(samples), SAMPLES_TRIED), samples.inputs.device
+def try_engine(engine: Engine, *, loss: bool = True, differentiable: bool = False) -> None:
+    """Try a network on some samples from all over the data, and its loss; what is written out needs no trial.
+
+    Args:
+        engine: from `make_engine`.
+        loss: whether the loss is tried.
+        differentiable: whether it is to have a gradient.
+
+    Raises:
+        SettingError: a network or a loss that is refused, see `trial`, or classes without an output.
+    """
+    if not isinstance(engine, ModuleEngine):
+        return
+    population, samples, objective = engine.population, engine.samples, engine.objective
+    count, device = min(len(samples), SAMPLES_TRIED), population.device
     indices = torch.arange(count, device=device) * len(samples) // count
-    weights = torch.full((count,), 1 / count, device=device)
-    _, outputs, targets = next(engine.outputs(Batch(indices.unsqueeze(0), weights, count)))
-    objective.check_mean(outputs.movedim(-1, 1)[0], targets[0])
+    inputs, targets = engine.fetch(Batch(indices.unsqueeze(0), torch.ones(count, device=device), count))
+    member = first_finite(population.flat)
+    live = [population.flat, *population.buffers.values()]
+    outputs = try_network(engine.template, *engine.prepare(member), inputs[member], live)
+    check_outputs(engine.template, outputs, inputs[member])
+    if loss:
+        if isinstance(objective, CrossEntropy):
+            check_outputs_of_classes(outputs, samples.targets)
+        try_loss(objective, outputs, targets[member], live, differentiable=differentiable)
+        if isinstance(objective, LossFunction):
+            check_mean(objective, outputs, targets[member])

@@ -9,7 +9,7 @@ from whydeep.errors import SettingError
 from whydeep.networks import recognise
 from whydeep.population.arguments import fit_inputs, read_arguments
 from whydeep.population.batches import Batch
-from whydeep.population.engines import EngineName, make_engine
+from whydeep.population.engines import EngineName, make_engine, try_engine
 from whydeep.population.layout import sample_slots
 from whydeep.population.objectives import CrossEntropy, Loss, MeanSquaredError
 from whydeep.population.population import Population
@@ -60,6 +60,7 @@ class Evaluator:
         self.engine = make_engine(
             engine, population, self.objective, read, torch.empty_like(population.flat), slots=slots
         )
+        try_engine(self.engine)
         self.batches = _chunks(len(read), slots, population.device, population.dtype)
 
     @torch.no_grad()
@@ -117,6 +118,7 @@ def predictions(population: Population, inputs: Tensor | Data, *, engine: Engine
         slots=slots,
         fixed=True,
     )
+    try_engine(whole, loss=False)
     (batch,) = _chunks(len(samples), slots, population.device, population.dtype)
     with torch.no_grad():
         blocks = [outputs.movedim(-1, 1)[:, : len(samples)].clone() for _, outputs, _ in whole.outputs(batch)]

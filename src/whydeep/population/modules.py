@@ -6,13 +6,13 @@ flow depends on values.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from whydeep.networks.functional import Named, call, vectorised
+from whydeep.networks.functional import Named, call, check_outputs, computed, load, vectorised
 from whydeep.population.batches import Batch
 from whydeep.population.objectives import Objective
 from whydeep.population.population import Population
@@ -44,6 +44,21 @@ class ModuleEngine:
             _pick(self.samples.targets, indices, self.samples.own_targets, members),
         )
 
+    def member(self, index: int) -> tuple[Named, Named]:
+        """Views of the parameters and buffers of one member."""
+        return (
+            {name: tensor[index] for name, tensor in self.population.parameters.items()},
+            {name: tensor[index] for name, tensor in self.population.buffers.items()},
+        )
+
+    def prepare(self, index: int) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
+        """Return one member as a function of inputs, in evaluation mode, and the parameters that it computes with."""
+        raise NotImplementedError
+
+
+class Vmapped(ModuleEngine):
+    """All members in one vectorised call."""
+
     def call(self, parameters: Named, buffers: Named, inputs: Tensor) -> tuple[Tensor, Named]:
         """Outputs of one member, and its buffers as they are afterwards."""
         return call(self.template, parameters, buffers, inputs)
@@ -53,15 +68,11 @@ class ModuleEngine:
         outputs, buffers = self.call(parameters, buffers, inputs)
         return self.objective.mean(outputs, targets), {k: v.detach() for k, v in buffers.items()}
 
-    def _keep(self, gradients: Named, buffers: Named) -> None:
-        for name, gradient in gradients.items():
-            self.gradients[name].copy_(gradient)
-        for name, buffer in buffers.items():
-            self.population.buffers[name].copy_(buffer)
-
-
-class Vmapped(ModuleEngine):
-    """All members in one vectorised call."""
+    def prepare(self, index: int) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
+        """Return one member as a function of inputs, in evaluation mode, and the parameters that it computes with."""
+        self.template.eval()
+        parameters, buffers = ({name: part.clone() for name, part in named.items()} for named in self.member(index))
+        return lambda inputs: self.call(parameters, buffers, inputs)[0], list(parameters.values())
 
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
@@ -70,7 +81,10 @@ class Vmapped(ModuleEngine):
             gradients, (losses, buffers) = vmap(grad_and_value(self.loss, has_aux=True))(
                 self.population.parameters, self.population.buffers, *self.fetch(batch)
             )
-        self._keep(gradients, buffers)
+        for name, gradient in gradients.items():
+            self.gradients[name].copy_(gradient)
+        for name, buffer in buffers.items():
+            self.population.buffers[name].copy_(buffer)
         return losses
 
     @torch.no_grad()
@@ -91,7 +105,8 @@ class Vmapped(ModuleEngine):
 class OneByOne(ModuleEngine):
     """One member after the other; random draws of a module come from the member's own stream.
 
-    What a member computes with is copied first, so that it is aligned as it would be without the others.
+    Each is written to the same module, as a plain loop has it: what a module refers to twice, or computes again on the
+    way back (checkpoints of activations), is the member's own.
     """
 
     def __init__(
@@ -105,40 +120,51 @@ class OneByOne(ModuleEngine):
         super().__init__(population, objective, samples, gradients)
         self.streams = streams
 
+    def prepare(self, index: int) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
+        """Return one member as a function of inputs, in evaluation mode, and the parameters that it computes with."""
+        self.template.eval().requires_grad_(False)
+        load(self.template, *self.member(index))
+        return self._call, list(self.template.parameters())
+
+    def _call(self, inputs: Tensor) -> Tensor:
+        return check_outputs(self.template, self.template(inputs))
+
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
-        self.template.train()
+        self.template.train().requires_grad_(True)
         inputs, targets = self.fetch(batch)
         losses = []
         devices = [self.population.device] if self.population.device.type == "cuda" else []
         for index in range(len(self.population)):
-            parameters = {
-                name: tensor[index].clone().requires_grad_() for name, tensor in self.population.parameters.items()
-            }
-            buffers = {name: tensor[index] for name, tensor in self.population.buffers.items()}
+            load(self.template, *self.member(index))
             # Without streams, modules draw from the global generators, as they would in a plain loop.
-            with torch.random.fork_rng(devices=devices, enabled=bool(self.streams)):
+            with computed(self.template), torch.random.fork_rng(devices=devices, enabled=bool(self.streams)):
                 if self.streams:
                     torch.manual_seed(self.streams[index].torch_seed(self.steps))
-                loss, buffers = self.loss(parameters, buffers, inputs[index].clone(), targets[index].clone())
-            gradients = torch.autograd.grad(loss, list(parameters.values()))
-            for name, gradient in zip(parameters, gradients, strict=True):
-                self.gradients[name][index].copy_(gradient)
-            for name, buffer in buffers.items():
-                self.population.buffers[name][index].copy_(buffer)
-            losses.append(loss.detach())
+                losses.append(self._differentiate(index, inputs[index].clone(), targets[index].clone()))
+            for name, buffer in self.template.named_buffers():
+                self.population.buffers[name][index].copy_(buffer.detach())
         self.steps += 1
         return torch.stack(losses)
+
+    def _differentiate(self, index: int, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of the member that was loaded, and write its gradient."""
+        parameters = dict(self.template.named_parameters())
+        with torch.enable_grad():
+            loss = self.objective.mean(self._call(inputs), targets)
+            gradients = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
+        for name, gradient in zip(parameters, gradients, strict=True):
+            self.gradients[name][index].copy_(gradient.to_dense() if gradient.is_sparse else gradient)
+        return loss.detach()
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield each member, its outputs [1, ..., sample], and rows of targets."""
-        self.template.eval()
         inputs, targets = self.fetch(batch)
         for index in range(len(self.population)):
-            parameters = {name: tensor[index] for name, tensor in self.population.parameters.items()}
-            buffers = {name: tensor[index] for name, tensor in self.population.buffers.items()}
-            outputs, _ = self.call(parameters, buffers, inputs[index].clone())
+            call, _ = self.prepare(index)
+            with computed(self.template):
+                outputs = call(inputs[index].clone())
             member = slice(index, index + 1)
             yield member, outputs.unsqueeze(0).movedim(1, -1), self.objective.target_rows(targets[member])
 

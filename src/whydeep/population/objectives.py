@@ -63,6 +63,13 @@ def check_class_numbers(targets: Tensor, classes: int | None) -> None:
         raise SettingError(f"targets are classes {least} to {most}, and accepted are {accepted}")
 
 
+def check_outputs_of_classes(outputs: Tensor, targets: Tensor) -> None:
+    """Raise `SettingError` unless there are outputs [sample, class] for all classes among the targets."""
+    if outputs.ndim != 2:
+        raise SettingError(f"outputs must be [sample, class] for cross entropy, not {tuple(outputs.shape)}")
+    check_class_numbers(targets, outputs.shape[1])
+
+
 class MeanSquaredError:
     """Mean squared difference over samples and outputs; targets [sample, output]."""
 
@@ -137,28 +144,17 @@ class LossFunction:
         """Mean loss of one member, samples first.
 
         Raises:
-            SettingError: the function returns more than one number.
+            SettingError: the function returns something else than one real number in a tensor.
         """
         value = self.function(outputs, targets)
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            given = value.dtype if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise SettingError(f"{self.name} must return a tensor with one real number, not {given}")
         if value.ndim:
             raise SettingError(
                 f"the loss must be one number, a mean over samples, and has shape {tuple(value.shape)}: reduce it"
             )
         return value
-
-    def check_mean(self, outputs: Tensor, targets: Tensor) -> None:
-        """Raise `SettingError` unless the loss of some samples is the mean of those of two parts."""
-        samples = len(outputs)
-        cut = -(-samples // 3)
-        if cut == samples:
-            return
-        first, second = self.mean(outputs[:cut], targets[:cut]), self.mean(outputs[cut:], targets[cut:])
-        parts = (cut * first + (samples - cut) * second) / samples
-        if not torch.allclose(self.mean(outputs, targets), parts, rtol=1e-4, atol=1e-12, equal_nan=True):
-            raise SettingError(
-                f"{self.name} of a batch is not the mean of the losses of its parts, so that batches cannot be joined: "
-                "give a loss that is a mean over samples"
-            )
 
 
 WrittenOut = CrossEntropy | MeanSquaredError

@@ -11,7 +11,7 @@ from whydeep.errors import SettingError
 from whydeep.population.arguments import fit, read_arguments, require
 from whydeep.population.batches import FullBatch, MiniBatches
 from whydeep.population.denormals import flushed_denormals
-from whydeep.population.engines import EngineName, make_engine
+from whydeep.population.engines import EngineName, make_engine, try_engine
 from whydeep.population.layout import sample_slots
 from whydeep.population.modules import OneByOne
 from whydeep.population.objectives import Loss
@@ -99,6 +99,7 @@ class Training:
             fixed=batch_size is None,
             streams=streams,
         )
+        try_engine(self.engine, differentiable=True)
         self.update = optimizer.start(population.flat, self.gradients)
         self.step = 0
         self.losses = torch.full((members,), torch.nan, dtype=dtype, device=device)
