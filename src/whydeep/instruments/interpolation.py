@@ -1,13 +1,13 @@
 """Networks on the straight line through two solutions."""
 
-import copy
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from whydeep.errors import SettingError
+from whydeep.networks.functional import copied
+from whydeep.networks.structure import attributes, difference, structure
 from whydeep.population import Population
 
 NEAR = 1e-6
@@ -47,8 +47,8 @@ def interpolate(
     if len(ends[0]) != len(ends[1]):
         raise SettingError(f"{len(ends[0])} and {len(ends[1])} members cannot be paired: give as many of both")
     layouts = [(end.layout, {name: buffer.shape[1:] for name, buffer in end.buffers.items()}) for end in ends]
-    kinds = [repr(end.template) for end in ends]  # networks with the same parameters may compute different things
-    if layouts[0] != layouts[1] or kinds[0] != kinds[1] or ends[0].dtype != ends[1].dtype:
+    differ = any(difference(*(parts(end.template) for end in ends)) for parts in (structure, attributes))
+    if layouts[0] != layouts[1] or differ or ends[0].dtype != ends[1].dtype:
         raise SettingError(f"{ends[0]!r} and {ends[1]!r} differ in architecture or type: there is no line between them")
     pairs = len(ends[0])
     line = Population([ends[0].member(0)] * (pairs * len(along)), ends[0].device)
@@ -77,7 +77,7 @@ def _population(solution: nn.Module | Population) -> Population:
     parameters = list(solution.parameters())
     if not parameters:
         raise SettingError(f"{type(solution).__name__} has no parameters: there is no line between such networks")
-    return Population([copy.deepcopy(solution).requires_grad_(True)], parameters[0].device)
+    return Population([copied(solution).requires_grad_(True)], parameters[0].device)
 
 
 def _mix(first: Tensor, second: Tensor, share: float) -> Tensor:

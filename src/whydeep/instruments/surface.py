@@ -1,6 +1,5 @@
 """The loss on a plane through parameter space."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from whydeep.errors import SettingError
 from whydeep.instruments.trajectory import TrajectoryPCA
 from whydeep.landscape import Landscape
+from whydeep.networks.functional import copied
 from whydeep.population.layout import Layout
 from whydeep.population.objectives import Loss
 from whydeep.population.samples import Data
@@ -155,7 +155,7 @@ def trajectory_surface(
         grid: points along each axis.
     """
     mean = paths.mean(axis=(0, 1))
-    network = copy.deepcopy(network).double()
+    network = copied(network).double()
     torch.nn.utils.vector_to_parameters(torch.from_numpy(mean), network.parameters())
     landscape = Landscape(network, data, objective, parameters=parameters)
     layout, plane = Layout.of(network.named_parameters()), trajectory_plane(pca)

@@ -14,8 +14,9 @@ from whydeep.landscape.closed_form import ClosedForm
 from whydeep.landscape.derivatives import Probe, check_gradients, check_input_gradients, check_products
 from whydeep.landscape.engines import Engine, EngineName, make_engine
 from whydeep.landscape.reading import Batch, check_mean, check_parts, mixed, read, with_parts
-from whydeep.networks.functional import copied
+from whydeep.networks.functional import check_surroundings, copied, in_precision, precise
 from whydeep.networks.rounding import rounded
+from whydeep.networks.structure import attributes, check_parameters, difference, structure
 from whydeep.population import Population
 from whydeep.population.engines import SAMPLES_TRIED
 from whydeep.population.layout import Layout
@@ -81,7 +82,11 @@ class Landscape:
     ):
         self._networks = networks
         template = networks.template if isinstance(networks, Population) else networks
-        self._template = copied(template).to(dtype).eval()
+        check_parameters(template)
+        if dtype not in (torch.float32, torch.float64):
+            raise SettingError(f"a landscape is computed in float32 or float64, not in {dtype}")
+        self._template = in_precision(copied(template), dtype).eval()
+        self._structure, self._attributes = structure(template), attributes(template)
         self._layout = Layout.of(self._template.named_parameters())
         if parameters is None:
             parameters = [name for name, parameter in template.named_parameters() if parameter.requires_grad]
@@ -178,23 +183,46 @@ class Landscape:
 
     def points(self) -> Tensor:
         """Where the networks are now: their parameters that vary, as vectors [member, size]."""
+        self._follow()
         return self._vectors()[:, self._columns]
 
     def _vectors(self) -> Tensor:
         if isinstance(self._networks, Population):
             return self._networks.vectors().to(self.dtype)[self._chosen]
         parts = [parameter.detach().flatten() for parameter in self._networks.parameters()]
-        return torch.cat([part.to(self.dtype) for part in parts]).unsqueeze(0)
+        return torch.cat([part.to(self.device, self.dtype) for part in parts]).unsqueeze(0)
+
+    def _follow(self) -> None:
+        """Take over the plain attributes that a module has now.
+
+        Raises:
+            SettingError: other parts, of which the landscape has no copy.
+        """
+        if isinstance(self._networks, Population):
+            return
+        now = structure(self._networks)
+        if now != self._structure:
+            raise SettingError(
+                f"{type(self._networks).__name__} was changed since the landscape was made "
+                f"({difference(now, self._structure)}): make another landscape"
+            )
+        before, self._attributes = self._attributes, attributes(self._networks)
+        changed = False
+        for name, value in self._attributes.items():
+            if isinstance(value, Tensor) or value is not before.get(name):
+                owner, _, own_name = name.rpartition(".")
+                own = vars(self._template.get_submodule(owner))
+                own[own_name] = value.clone() if isinstance(value, Tensor) else value
+                changed = True
+        if changed and isinstance(self._engine, ClosedForm):
+            self._engine = self._make_engine()
 
     def _buffers(self) -> dict[str, Tensor]:
         if isinstance(self._networks, Population):
             buffers = {name: buffer[self._chosen] for name, buffer in self._networks.buffers.items()}
         else:
             buffers = {name: buffer.unsqueeze(0) for name, buffer in self._networks.named_buffers()}
-        return {
-            name: buffer.to(self.device, self.dtype if buffer.is_floating_point() else buffer.dtype)
-            for name, buffer in buffers.items()
-        }
+        return {name: precise(buffer.to(self.device), self.dtype) for name, buffer in buffers.items()}
 
     def select(self, members: int | Sequence[int] | Tensor) -> "Landscape":
         """Return the landscape of some members, by number or by a mask [member]; it shares everything else."""
@@ -232,6 +260,7 @@ class Landscape:
         """
         if points is None:
             return self.points()
+        self._follow()
         points = points.detach().to(self.device, self.dtype)
         if points.ndim != 2 or points.shape[1] != self.size or len(points) == 0:
             raise SettingError(f"points must be [point, {self.size}], not {tuple(points.shape)}")
@@ -253,6 +282,7 @@ class Landscape:
 
     def _prepare(self, points: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return points [point, size], whole vectors [point, number], and buffers for each."""
+        check_surroundings(self.device, written_out=isinstance(self._engine, ClosedForm))
         points = self.at(points)
         buffers = self._buffers()
         if len(points) != self.members:

@@ -125,6 +125,18 @@ def _is_of_a_module(value: Any) -> bool:
     return isinstance(getattr(value, "__self__", value), nn.Module)
 
 
+def precise(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Real numbers as `dtype`, complex ones as pairs of them, integers as they are."""
+    if tensor.is_complex():
+        return tensor.to(dtype.to_complex())
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def in_precision(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Make parameters and buffers of a module `precise`; `nn.Module.to` would drop imaginary parts."""
+    return module._apply(lambda tensor: precise(tensor, dtype))
+
+
 def is_altered(module: nn.Module) -> bool:
     """Say whether a module computes something else than its class was written to.
 
@@ -147,6 +159,25 @@ def reason(error: Exception) -> str:
 
 
 _FORWARDS = {kind: kind.forward for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Module)}
+
+
+def check_surroundings(device: torch.device, *, written_out: bool) -> None:
+    """Refuse what PyTorch was told to do with all modules.
+
+    Args:
+        device: where networks are computed.
+        written_out: whether they are computed without their modules.
+
+    Raises:
+        SettingError: `torch.autocast` is on; hooks of all modules, which would not be called.
+    """
+    if torch.is_autocast_enabled(device.type):
+        raise SettingError("networks are computed in one precision, and torch.autocast is on: leave its context")
+    if written_out and _has_any_global_hook():
+        raise SettingError(
+            "hooks of all modules are not called where networks are computed without their modules: remove them, or "
+            "begin again while they are there"
+        )
 
 
 @contextmanager

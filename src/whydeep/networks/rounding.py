@@ -1,12 +1,12 @@
 """ReLU networks whose corners are rounded, so that their loss is smooth across kinks."""
 
-import copy
 import math
 
 import torch
 from torch import Tensor, nn
 
 from whydeep.errors import SettingError
+from whydeep.networks.functional import copied
 
 
 class RoundedReLU(nn.Module):
@@ -42,15 +42,15 @@ class RoundedReLU(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the width."""
-        return f"width={self.width:g}"
+        return f"width={self.width!r}"
 
 
 def rounded(module: nn.Module, width: float) -> nn.Module:
     """Return a copy of a module in which every `nn.ReLU` is a `RoundedReLU` of this width."""
-    copied = copy.deepcopy(module)
-    if type(copied) is nn.ReLU:
+    smooth = copied(module)
+    if type(smooth) is nn.ReLU:
         return RoundedReLU(width)
-    for name, child in list(copied.named_modules(remove_duplicate=False)):
+    for name, child in list(smooth.named_modules(remove_duplicate=False)):
         if type(child) is nn.ReLU:
-            copied.set_submodule(name, RoundedReLU(width))
-    return copied
+            smooth.set_submodule(name, RoundedReLU(width))
+    return smooth

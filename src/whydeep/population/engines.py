@@ -117,7 +117,7 @@ def _not_stacked(module: nn.Module, objective: Objective) -> SettingError:
     )
 
 
-def try_engine(engine: Engine, *, loss: bool = True, differentiable: bool = False) -> None:
+def try_engine(engine: Engine, *, loss: bool = True, differentiable: bool = False) -> int | None:
     """Try a network on some samples from all over the data, and its loss; what is written out needs no trial.
 
     Args:
@@ -125,11 +125,14 @@ def try_engine(engine: Engine, *, loss: bool = True, differentiable: bool = Fals
         loss: whether the loss is tried.
         differentiable: whether it is to have a gradient.
 
+    Returns:
+        The number of classes of a network that was tried with cross entropy.
+
     Raises:
         SettingError: a network or a loss that is refused, see `trial`, or classes without an output.
     """
     if not isinstance(engine, ModuleEngine):
-        return
+        return None
     population, samples, objective = engine.population, engine.samples, engine.objective
     count, device = min(len(samples), SAMPLES_TRIED), population.device
     indices = torch.arange(count, device=device) * len(samples) // count
@@ -144,3 +147,4 @@ def try_engine(engine: Engine, *, loss: bool = True, differentiable: bool = Fals
         try_loss(objective, outputs, targets[member], live, differentiable=differentiable)
         if isinstance(objective, LossFunction):
             check_mean(objective, outputs, targets[member])
+    return outputs.shape[1] if isinstance(objective, CrossEntropy) else None

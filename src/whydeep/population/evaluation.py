@@ -1,19 +1,23 @@
 """Loss and accuracy of every member on a whole data set."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from whydeep.errors import SettingError
 from whydeep.networks import recognise
+from whydeep.networks.functional import check_surroundings
 from whydeep.population.arguments import fit_inputs, read_arguments
 from whydeep.population.batches import Batch
 from whydeep.population.engines import EngineName, make_engine, try_engine
 from whydeep.population.layout import sample_slots
-from whydeep.population.objectives import CrossEntropy, Loss, MeanSquaredError
+from whydeep.population.objectives import CrossEntropy, Loss, LossFunction, MeanSquaredError
 from whydeep.population.population import Population
 from whydeep.population.samples import Data, Samples
+from whydeep.population.stacked import Stacked
+from whydeep.population.trial import check_mean
 
 CHUNK = 1000
 """Samples that go through the networks together."""
@@ -62,10 +66,21 @@ class Evaluator:
         )
         try_engine(self.engine)
         self.batches = _chunks(len(read), slots, population.device, population.dtype)
+        if isinstance(self.objective, LossFunction) and len(self.batches) > 1:
+            self._check_chunks(self.objective)
+
+    @torch.no_grad()
+    def _check_chunks(self, objective: LossFunction) -> None:
+        """Raise `SettingError` unless the loss of all samples is the mean of their chunks: any may hold padding."""
+        firsts = [next(iter(self.engine.outputs(batch))) for batch in self.batches]
+        outputs = torch.cat([outputs[0].movedim(-1, 0) for _, outputs, _ in firsts])
+        targets = torch.cat([targets[0] for _, _, targets in firsts])
+        check_mean(objective, outputs, targets, list(accumulate(batch.count for batch in self.batches))[:-1])
 
     @torch.no_grad()
     def __call__(self) -> Evaluation:
         """Evaluate now."""
+        check_surroundings(self.population.device, written_out=isinstance(self.engine, Stacked))
         members, device = len(self.population), self.population.device
         losses = torch.zeros(members, dtype=torch.float64, device=device)
         right = torch.zeros(members, dtype=torch.float64, device=device)
@@ -118,6 +133,7 @@ def predictions(population: Population, inputs: Tensor | Data, *, engine: Engine
         slots=slots,
         fixed=True,
     )
+    check_surroundings(population.device, written_out=isinstance(whole, Stacked))
     try_engine(whole, loss=False)
     (batch,) = _chunks(len(samples), slots, population.device, population.dtype)
     with torch.no_grad():

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from whydeep import notebook
 from whydeep.errors import SettingError
-from whydeep.networks.functional import copied
+from whydeep.networks.functional import copied, in_precision
+from whydeep.networks.structure import Parts, attributes, check_parameters, difference, structure
 from whydeep.population.layout import Layout
 from whydeep.population.streams import Stream, member_streams
 
@@ -28,7 +29,8 @@ class Population:
         device: where the population lives, such as "cpu" or "cuda".
 
     Raises:
-        SettingError: no modules, modules that differ in their parameters, frozen parameters or mixed types.
+        SettingError: no modules, modules that differ in more than the values of parameters and buffers, parameters that
+            are frozen, share memory, or are of mixed types or others than float32 and float64.
 
     >>> from whydeep.networks import MLP
     >>> population = Population([MLP((1, 3, 1)), MLP((1, 3, 1))])
@@ -39,41 +41,38 @@ class Population:
     def __init__(self, modules: Sequence[nn.Module], device: str | torch.device = "cpu"):
         if not modules:
             raise SettingError("a population needs at least one module, and none was given")
-        first = dict(modules[0].named_parameters())
-        if not first:
-            raise SettingError(f"{type(modules[0]).__name__} has no parameters: there is nothing to train")
-        frozen = [name for name, parameter in first.items() if not parameter.requires_grad]
-        if frozen:
-            raise SettingError(f"a population trains every parameter, and {frozen[0]} is frozen: unfreeze it")
-        dtypes = {parameter.dtype for parameter in first.values()}
-        if len(dtypes) > 1:
+        kinds = {_check(module) for module in modules}
+        if len(kinds) > 1:
             raise SettingError(
-                f"all parameters of a module must have one type, and these have {sorted(map(str, dtypes))}"
+                f"all modules must have parameters of one type, and these have {sorted(map(str, kinds))}"
             )
-        self.layout = Layout.of(first.items())
+        self.layout = Layout.of(modules[0].named_parameters())
         self.template = copied(modules[0]).to(device)
         self.seeds: tuple[int, ...] | None = None
-        self.flat = torch.zeros(len(modules), self.layout.row, dtype=dtypes.pop(), device=device)
+        self.flat = torch.zeros(len(modules), self.layout.row, dtype=kinds.pop(), device=device)
         self.parameters = self.layout.views(self.flat)
+        expected = structure(modules[0]), attributes(modules[0]), _buffer_shapes(modules[0])
         for index, module in enumerate(modules):
-            self._take(index, module)
+            self._take(index, module, *expected)
         self.buffers = {
             name: torch.stack([module.get_buffer(name) for module in modules]).to(device)
             for name, _ in modules[0].named_buffers()
         }
 
-    def _take(self, index: int, module: nn.Module) -> None:
+    def _take(self, index: int, module: nn.Module, *expected: Parts) -> None:
         parameters = dict(module.named_parameters())
         shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-        expected = {slot.name: slot.shape for slot in self.layout.slots}
-        if shapes != expected:
-            raise SettingError(
-                f"module {index} does not have the parameters of module 0: {shapes} instead of {expected}"
-            )
-        if repr(module) != repr(self.template):  # the same parameters, and another activation between them
-            raise SettingError(
-                f"module {index} is another network than module 0: {module!r} instead of {self.template!r}"
-            )
+        wanted = {slot.name: slot.shape for slot in self.layout.slots}
+        if shapes != wanted:
+            raise SettingError(f"module {index} does not have the parameters of module 0: {shapes} instead of {wanted}")
+        given = structure(module), attributes(module), _buffer_shapes(module)
+        for own, wanted in zip(given, expected, strict=True):  # as with another activation between the parameters
+            other = difference(own, wanted)
+            if other:
+                raise SettingError(
+                    f"module {index} is another network than module 0: {other} (what differs between members must be a "
+                    "parameter or a buffer)"
+                )
         with torch.no_grad():
             for name, parameter in parameters.items():
                 self.parameters[name][index].copy_(parameter)
@@ -111,7 +110,7 @@ class Population:
         with torch.random.fork_rng(devices=[]):
             for stream in inits:
                 torch.manual_seed(stream.torch_seed())
-                modules.append(build().to(dtype))
+                modules.append(in_precision(build(), dtype))
         population = cls(modules, device)
         if seeds is not None:
             population.seeds = tuple(stream.seed for stream in inits)
@@ -172,3 +171,25 @@ class Population:
     def vectors(self) -> Tensor:
         """Copy every member's parameters as one vector, in the module's order: [member, size]."""
         return self.layout.vectors(self.flat)
+
+
+def _check(module: nn.Module) -> torch.dtype:
+    """Return the type of a module's parameters, if they can be trained."""
+    check_parameters(module)
+    parameters = dict(module.named_parameters())
+    if not parameters:
+        raise SettingError(f"{type(module).__name__} has no parameters: there is nothing to train")
+    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+    if frozen:
+        raise SettingError(f"a population trains every parameter, and {frozen[0]} is frozen: unfreeze it")
+    types = {parameter.dtype for parameter in parameters.values()}
+    if len(types) > 1:
+        raise SettingError(f"all parameters of a module must have one type, and these have {sorted(map(str, types))}")
+    (kind,) = types
+    if kind not in (torch.float32, torch.float64):
+        raise SettingError(f"a population is of float32 or float64, and the parameters are {kind}: call .float()")
+    return kind
+
+
+def _buffer_shapes(module: nn.Module) -> Parts:
+    return {name: f"{buffer.dtype} {tuple(buffer.shape)}" for name, buffer in module.named_buffers()}

@@ -25,7 +25,8 @@ class Samples:
             own targets for shared inputs, as for random labels.
 
     Raises:
-        SettingError: inputs and targets disagree about the number of samples, or there are none.
+        SettingError: inputs and targets disagree about the number of samples, there are none, or tensors are sparse,
+            complex or without values.
     """
 
     inputs: Tensor
@@ -34,6 +35,13 @@ class Samples:
     own_targets: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("inputs", "targets"):
+            tensor, own = getattr(self, name), getattr(self, f"own_{name}")
+            if tensor.layout != torch.strided or tensor.is_meta or tensor.is_complex() or tensor.is_quantized:
+                given = "on the meta device" if tensor.is_meta else f"{tensor.dtype} ({tensor.layout})"
+                raise SettingError(f"{name} must be tensors of real numbers or integers, not sparse, and are {given}")
+            if tensor.ndim <= own:
+                raise SettingError(f"{name} must be [sample, ...], and have shape {tuple(tensor.shape)}")
         counts = self.inputs.shape[self.own_inputs], self.targets.shape[self.own_targets]
         if counts[0] != counts[1] or counts[0] == 0:
             raise SettingError(

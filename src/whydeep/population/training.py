@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 
 from whydeep.errors import SettingError
+from whydeep.networks.functional import check_surroundings
 from whydeep.population.arguments import fit, read_arguments, require
 from whydeep.population.batches import FullBatch, MiniBatches
 from whydeep.population.denormals import flushed_denormals
 from whydeep.population.engines import EngineName, make_engine, try_engine
 from whydeep.population.layout import sample_slots
 from whydeep.population.modules import OneByOne
-from whydeep.population.objectives import Loss
+from whydeep.population.objectives import Loss, check_class_numbers
 from whydeep.population.optimizers import Optimizer
 from whydeep.population.population import Population
 from whydeep.population.samples import Data
+from whydeep.population.stacked import Stacked
 from whydeep.population.streams import Stream, member_streams
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ class Training:
             fixed=batch_size is None,
             streams=streams,
         )
-        try_engine(self.engine, differentiable=True)
+        self._classes = try_engine(self.engine, differentiable=True)
         self.update = optimizer.start(population.flat, self.gradients)
         self.step = 0
         self.losses = torch.full((members,), torch.nan, dtype=dtype, device=device)
@@ -135,11 +137,14 @@ class Training:
                 f"targets must be like those before, {before.dtype} of shape {tuple(before.shape)}, not "
                 f"{targets.dtype} of shape {tuple(targets.shape)}"
             )
+        if self._classes is not None:
+            check_class_numbers(samples.targets, self._classes)
         self.samples = samples.to(self.population.device, self.population.dtype)
         self.engine.relabel(self.samples)
 
     def run(self, steps: int, recorders: "Sequence[Recorder]" = ()) -> None:
         """Take steps; every recorder is asked before each update."""
+        check_surroundings(self.population.device, written_out=isinstance(self.engine, Stacked))
         with flushed_denormals():
             for _ in range(steps):
                 self.losses = self.engine.losses_and_gradients(self.batches.batch(self.step))

@@ -157,11 +157,12 @@ def try_loss(
 
 
 def _value(objective: Objective, outputs: Tensor, targets: Tensor, live: list[Tensor], *, tracked: bool) -> Tensor:
-    leaf, targets = outputs.detach().clone().requires_grad_(tracked), targets.detach().clone()
-    outputs = leaf.clone()  # which a loss may write to
+    targets = targets.detach().clone()
     version = targets._version
-    with Reading([outputs, targets], live) as reading, SameShapes(), torch.enable_grad():
-        value = _computed(objective, outputs, targets)
+    with torch.enable_grad():
+        outputs = outputs.detach().requires_grad_(tracked).clone()  # which a loss may write to
+        with Reading([outputs, targets], live) as reading, SameShapes():
+            value = _computed(objective, outputs, targets)
     if reading.outside:
         raise _refused(objective, "reads parameters or buffers of a network")
     if targets._version != version:
@@ -187,13 +188,19 @@ def _refused(objective: Objective, what: str) -> SettingError:
     )
 
 
-def check_mean(objective: LossFunction, outputs: Tensor, targets: Tensor) -> None:
-    """Raise `SettingError` unless the loss of some samples is the mean of those of two parts."""
+def check_mean(objective: LossFunction, outputs: Tensor, targets: Tensor, cuts: Iterable[int] | None = None) -> None:
+    """Raise `SettingError` unless the loss of some samples is the mean of those of parts.
+
+    Args:
+        objective: the loss.
+        outputs, targets: of one member, samples first.
+        cuts: where the samples are cut, each for itself; without them, at two places.
+    """
 
     def loss(start: int, stop: int) -> Tensor:
         return objective.mean(outputs[start:stop].clone(), targets[start:stop].clone())
 
-    if not adds_up(loss, len(outputs)):
+    if not adds_up(loss, len(outputs), cuts):
         stretched = outputs.shape != targets.shape and outputs.numel() == targets.numel()
         shapes = f" (outputs {tuple(outputs.shape)}, targets {tuple(targets.shape)})" if stretched else ""
         raise SettingError(
@@ -202,12 +209,13 @@ def check_mean(objective: LossFunction, outputs: Tensor, targets: Tensor) -> Non
         )
 
 
-def adds_up(loss: Callable[[int, int], Tensor], samples: int) -> bool:
-    """Whether a loss is the mean of those of two parts, cut at two places: by chance one may fit.
+def adds_up(loss: Callable[[int, int], Tensor], samples: int, cuts: Iterable[int] | None = None) -> bool:
+    """Whether a loss is the mean of those of two parts.
 
     Args:
         loss: of the samples from a first to before a last; one number or several.
         samples: how many.
+        cuts: where they are cut, each for itself; without them, at two places, as by chance one may fit.
     """
     whole = loss(0, samples)
     rtol, atol = (1e-9, 1e-12) if whole.dtype == torch.float64 else (1e-4, 1e-7)  # of sums, and of small losses
@@ -215,5 +223,5 @@ def adds_up(loss: Callable[[int, int], Tensor], samples: int) -> bool:
     def parts(cut: int) -> Tensor:
         return loss(0, cut) * (cut / samples) + loss(cut, samples) * (1 - cut / samples)
 
-    cuts = {samples // 3, samples // 2} - {0}
+    cuts = {samples // 3, samples // 2} - {0} if cuts is None else cuts
     return all(torch.allclose(whole, parts(cut), rtol=rtol, atol=atol, equal_nan=True) for cut in cuts)

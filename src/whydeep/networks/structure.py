@@ -1,0 +1,103 @@
+"""What a module is beside the values of its parameters and buffers, and what these may be."""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from whydeep.errors import SettingError
+
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+INTERNAL = set(vars(nn.Module()))
+PLAIN = {bool, int, float, complex, str, type(None), torch.dtype}
+
+Parts = dict[str, Any]
+
+
+def structure(module: nn.Module) -> Parts:
+    """Map the names of all parts to their types, and of parameters to their shapes; hooks and forwards of their own.
+
+    >>> structure(nn.Linear(2, 1))
+    {'module': 'Linear', 'weight': (1, 2), 'bias': (1,)}
+    """
+    parts: Parts = {}
+    for name, part in module.named_modules(remove_duplicate=False):
+        parts[name or "module"] = type(part).__name__
+        held = vars(part)
+        for kind in HOOKS:
+            if held[kind]:
+                parts[f"{name}.{kind}"] = f"{len(held[kind])} hooks"
+        if "forward" in held:
+            parts[f"{name}.forward"] = getattr(held["forward"], "__func__", held["forward"])
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        parts[name] = tuple(parameter.shape)
+    return parts
+
+
+def attributes(module: nn.Module) -> Parts:
+    """Map names to the plain attributes of all parts: numbers, strings, tuples of them, tensors that are no buffers.
+
+    >>> attributes(nn.Softplus(beta=2.0))["beta"]
+    2.0
+    """
+    return {
+        f"{name}.{key}" if name else key: value
+        for name, part in module.named_modules(remove_duplicate=False)
+        for key, value in vars(part).items()
+        if key not in INTERNAL and _is_plain(value)
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.grad_fn is None  # others are computed anew at every call
+    return type(value) in PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
+
+
+def difference(first: Parts, second: Parts) -> str | None:
+    """Say in what the first parts differ from the second; None if in nothing.
+
+    >>> difference(structure(nn.Tanh()), structure(nn.ReLU()))
+    'module is Tanh instead of ReLU'
+    """
+    for name in {**second, **first}:
+        values = [parts.get(name, "nothing") for parts in (first, second)]
+        if not _same(*values):
+            return f"{name} is {values[0]!s:.60} instead of {values[1]!s:.60}"
+    return None
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.dtype == second.dtype and torch.equal(first.to(second.device), second)
+    return first is second or (type(first) is type(second) and first == second)
+
+
+def check_parameters(module: nn.Module) -> None:
+    """Raise `SettingError` unless the parameters are real numbers, each in memory of its own."""
+    kind = type(module).__name__
+    for name, parameter in module.named_parameters():
+        if isinstance(parameter, nn.UninitializedParameter):
+            raise SettingError(f"{name} of {kind} has no shape yet: call the module once on a batch")
+        if parameter.is_meta or parameter.layout != torch.strided or not parameter.is_floating_point():
+            given = "on the meta device" if parameter.is_meta else f"{parameter.dtype} ({parameter.layout})"
+            raise SettingError(f"parameters must be real numbers that are not sparse, and {name} of {kind} is {given}")
+    parameters = {name: tensor for name, tensor in module.named_parameters() if tensor.numel()}
+    buffers = {name: tensor for name, tensor in module.named_buffers() if tensor.numel()}
+    places = sorted((*_extent(tensor), name) for name, tensor in {**buffers, **parameters}.items())
+    for (_, end, name), (start, _, other) in pairwise(places):
+        if start < end and not {name, other} <= buffers.keys():
+            raise SettingError(
+                f"{name} and {other} of {kind} share memory, which copies would not: make them one parameter, or clone "
+                "one of them"
+            )
+    for name, parameter in parameters.items():
+        if any(stride == 0 < size - 1 for stride, size in zip(parameter.stride(), parameter.shape, strict=True)):
+            raise SettingError(f"numbers of {name} of {kind} share memory, which copies would not: clone it")
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    """Where a tensor begins and ends in memory."""
+    steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (steps + 1) * tensor.element_size()
