@@ -58,6 +58,31 @@ def test_every_variable_has_a_meaning(experiment):
     assert {*experiment.variables} == {*results_of(experiment).data_vars}
 
 
+PRESUMING = (
+    "still",
+    "stops",
+    "little",
+    "better",
+    "worse",
+    "gained",
+    "the spikes",
+    "the kinks",
+    "the valleys",
+    "as the table",
+)
+
+
+@each_experiment
+def test_texts_beside_figures_and_tables_do_not_presume_what_results_show(experiment):
+    """Words that a caption had, or might have, where the results of another run say otherwise."""
+    results = results_of(experiment)
+    figures, tables = make_figures(experiment, results), make_tables(experiment, results)
+    texts = [f"{figure.title} {figure.caption} {figure.alt}" for figure in figures]
+    texts += [table.caption for table in tables] + list(experiment.definitions.values())
+    found = [(word, text) for word in PRESUMING for text in texts if f" {word}" in text]
+    assert not found
+
+
 @each_experiment
 def test_any_setting_may_be_missing(experiment):
     assert len(present(experiment, results_of(experiment))) == len(experiment.claims)

@@ -180,13 +180,13 @@ EXPERIMENT = images.image_experiment(
     numbers={"directions": DIRECTIONS},
     claims=CLAIMS,
     figures=(
-        _beside_sensitivity(16, "accuracy", "whether sensitivity falls to the right, and where accuracy is highest."),
-        _beside_sensitivity(17, "loss", "where the test loss is lowest, and how far from it the training loss is."),
+        _beside_sensitivity(16, "accuracy", "how sensitivity and accuracy change with the size of the batches."),
+        _beside_sensitivity(17, "loss", "where the test loss is lowest, and at its distance from the training loss."),
         against_sizes(
             "sharpness",
             "Sharpness against the batch size, {dataset}",
             shows="How far the training loss rises in a small box around the network, in percent (Keskar et al. 2017)",
-            look="Look at whether solutions of large batches are sharper; their losses may differ (figure 17).",
+            look="Look at whether sharpness depends on the size of the batches; losses may differ as well (figure 17).",
             panels=(tuple(map(_sharpness_panel, SPACES)),),
         ),
     ),

@@ -83,9 +83,10 @@ def loss_and_minimal_ratio(results: xr.Dataset) -> Figure:
         "Figure 11. Loss and minimal ratio after phase two",
         f"One mark per network after phase two, {' and '.join(counts)} networks of each of n = {results.sizes['seed']} "
         f"seeds. Minimal ratio: share of the Hessian's eigenvalues above {EIGENVALUE_TOLERANCE:g} of the largest. The "
-        "correlation is that of the critical points of each seed, averaged over seeds. Look at where the kinks lie: "
-        "there the gradient jumps, and the Hessian is that of one side. Where no eigenvalue is negative (see the "
-        "table), the ratio tells flat directions from curved ones, not saddles from minima.",
+        "correlation is that of the critical points of each seed, averaged over seeds. Look at which kinds of points "
+        "there are, and where they lie. On a kink the gradient jumps, and the Hessian is that of one side. Where no "
+        "eigenvalue is negative (see the table), the ratio tells flat directions from curved ones, not saddles from "
+        "minima.",
         "Scatter plot of loss against the share of positive eigenvalues of the Hessian, one panel per activation.",
         partial(_draw, results),
     )

@@ -48,8 +48,9 @@ def _learning_curves(results: xr.Dataset, name: str, title: str) -> Figure | tup
         name,
         title,
         shows=f"Mean squared error on the training points per iteration, while networks learn {function}",
-        look=f"Both axes are logarithmic. Look at where each curve crosses the dashed line, {100 * SETTLED:g} % of the "
-        f"target's variance. Where a network has stopped, the level of its last {WINDOW} iterations is carried on.",
+        look=f"Both axes are logarithmic. Look at whether and where each curve goes below the dashed line, "
+        f"{100 * SETTLED:g} % of the target's variance. Where a network has stopped, the level of its last {WINDOW} "
+        "iterations is carried on.",
         x="iteration",
         log_x=True,
         panels=Panel(

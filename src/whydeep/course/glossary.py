@@ -33,7 +33,7 @@ _TRAJECTORIES = {
     "Parts": "second layer: its weights; whole network: all weights. Biases are left out, as in the course report.",
     "Principal components": "of all snapshots of all series of a seed together, about their mean.",
     "Random walk": "starts at the same weights and makes steps of the same lengths, in independent directions that "
-    "are uniform on the sphere. A few components, along which it moves in smooth curves, explain most of it as well "
+    "are uniform on the sphere. A few components, along which it moves in smooth curves, explain most of a long one "
     "(Antognini and Sohl-Dickstein 2018).",
     "Directness": "distance from the first to the last snapshot / length of the path through all snapshots; 1 on a "
     "straight line. The null is its mean over random walks.",
@@ -45,8 +45,8 @@ _CRITICAL_POINTS = {
     "Phase one": "the optimiser minimises the loss, all points at once, in single precision.",
     "Phase two": "the Levenberg-Marquardt method minimises the gradient norm, in double precision with the exact "
     "Hessian. A network that stays above the tolerance goes down the loss by 50 damped Newton steps (with the absolute "
-    "eigenvalues; bent along valleys, for smooth networks), and is tried again: one cycle. That can lead far from "
-    "where training ended, as the table of changes shows.",
+    "eigenvalues; bent along valleys, for smooth networks), and is tried again: one cycle. How far that leads "
+    "from where training ended is in the table from phase one to phase two.",
     "ReLU in phase two": f"corners are rounded to parabolas of half-width {ROUNDINGS[0]:g} to {ROUNDINGS[-1]:g}, and "
     "solved one after the other, so that the solver can settle on kinks. What is reported is measured with sharp "
     "corners.",

@@ -1,4 +1,4 @@
-"""E4. Optimization: how the norm of the gradient moves while the loss falls."""
+"""E4. Optimization: how the norm of the gradient and the loss move together."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -92,7 +92,7 @@ def _every_iteration(number: int, variable: str, y_label: str, colour: str, look
         f"figure-{number:02}",
         f"Figure {number}. {title} while a network learns {{function}}",
         shows=VARIABLES[variable].meaning,
-        look=f"Look at {look}, and compare figures 9 and 10: does the gradient norm rise where the loss bends?",
+        look=f"Look at {look}, and compare figures 9 and 10: whether the two change at the same times.",
         x="iteration",
         seeds="lines",
         panels=Panel((Curve(variable, "geometric mean", colour=colour),), "{function}", y_label),
@@ -112,7 +112,7 @@ def _p(row: xr.Dataset) -> str:
 
 EXPERIMENT = course_experiment(
     "gradient-norm",
-    "What does the gradient do when the loss falls, and where it stops falling?",
+    "How does the norm of the gradient move while the loss changes, and is it large where the loss bends?",
     Setting.from_plan,
     measure,
     design=DESIGN,
@@ -121,8 +121,8 @@ EXPERIMENT = course_experiment(
     terms="MSE, Gradient norm, Gradient-norm excess, Slope change, Alignment",
     claims=CLAIMS,
     figures=(
-        _every_iteration(9, "loss", "MSE on the training points", BLUE, "the times at which a line bends"),
-        _every_iteration(10, "gradient_norm", "gradient norm", VERMILION, "the spikes"),
+        _every_iteration(9, "loss", "MSE on the training points", BLUE, "whether and when a line bends"),
+        _every_iteration(10, "gradient_norm", "gradient norm", VERMILION, "whether there are spikes"),
     ),
     tables=(
         Rows(

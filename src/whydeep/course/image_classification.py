@@ -152,7 +152,7 @@ EXPERIMENT = images.image_experiment(
             "figure-05",
             "Figure 5. Learning curves, {dataset}",
             shows="Cross entropy on all training images after each epoch",
-            look="Look at whether the curves still fall at the end.",
+            look="Look at the slopes of the curves at the end, and at the order of the networks.",
             x="epoch",
             panels=Panel(
                 (Curve("train_loss", each="network", parameters=True, **STYLE),),

@@ -165,7 +165,7 @@ EXPERIMENT = images.image_experiment(
             "Figure 15. On the line through two solutions, {dataset}",
             shows="Cross entropy (above) and accuracy (below) at {number_of_alpha} points of the line, from different "
             "initial weights (left) and from the same (right); the trained networks are at the vertical lines",
-            look="Look for a barrier between them, and whether it is lower where both started from the same weights.",
+            look="Look at whether the loss rises between them, and whether that depends on the initial weights.",
             x="alpha",
             panels=tuple(
                 tuple(_panel(quantity, initialisation) for initialisation in INITIALISATIONS)

@@ -117,8 +117,12 @@ EXPERIMENT = images.image_experiment(
     terms="Parameters, Loss, Accuracy, Gap, Rank correlation",
     claims=CLAIMS,
     figures=(
-        _against_parameters(13, "loss", "where the test loss stops falling, and how far the training loss goes below."),
-        _against_parameters(14, "accuracy", "the gap between the curves, and at what is gained on the right."),
+        _against_parameters(
+            13, "loss", "how both losses change with the number of parameters, and at the distance between them."
+        ),
+        _against_parameters(
+            14, "accuracy", "how both accuracies change with the number of parameters, and at the gap between them."
+        ),
     ),
     tables=(Rows("Final values", "hidden", (PARAMETERS, *images.FINAL_VALUES, Column("gap", _gap))),),
 )

@@ -195,15 +195,15 @@ EXPERIMENT = images.image_experiment(
             "figure-12",
             "Figure 12. Loss on random labels, {dataset}",
             shows="Cross entropy after each epoch; dashed, with equal probabilities for all classes",
-            look="Look at whether the training loss falls below the dashed line, and the test losses rise above it.",
+            look="Look at the side of the dashed line on which each loss is at the end.",
             x="epoch",
             panels=Panel(LOSSES, "{dataset}, random labels", images.Y_LABELS["loss"], (GUESSED_LOSS,), log_y=False),
         ),
         images.accuracy_lines(
             "random-labels-fitted",
-            "Who can learn random labels by heart, {dataset}",
+            "Accuracy on labels that were trained on and on true ones, {dataset}",
             shows="Accuracy after each epoch; dashed, that of guessing",
-            look="Look at how many labels the small network learns of all images, and the wide one of few.",
+            look="Look at where the curves are, compared with the dashed line; trainings differ in their images.",
             x_label="epoch (logarithmic)",
             log_x=True,  # trainings are of very different length
             panels=images.accuracy_panels("training", titles=LABELS, guides=(GUESSED_ACCURACY,), y_limits=(0, 1.02)),

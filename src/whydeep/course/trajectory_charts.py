@@ -39,9 +39,9 @@ def _paths_figure(results: xr.Dataset, part: str, number: int, seeds: int) -> Fi
         f"Left: {results.sizes['series']} trainings (seed {results.seed.item()} of n = {seeds}), "
         f"{results.sizes['snapshot']} snapshots each, on their first two principal components; from circle to square, "
         "coloured by the loss, which is written at the end. Right: random walks with the same starts and lengths of "
-        "steps. The axes say how much of the variance a component explains: where that is as much for the walks, the "
-        "components say little about training. Compare how far and how straight the paths go, and where the loss "
-        "falls.",
+        "steps. The axes say how much of the variance a component explains: where that is as much for the walks, these "
+        "shares do not tell training from them. Compare how far and how straight the paths go, and how the loss "
+        "changes along them.",
         f"Paths of the weights of the {part} on two principal components, beside random walks.",
         partial(_draw_paths, results, part),
     )
@@ -58,7 +58,7 @@ def _surface_figure(results: xr.Dataset, seeds: int) -> Figure:
         f"mean), and the {results.sizes['series']} paths projected to it, their marks in the colour of their own loss. "
         f"The median off-plane residual is {residual:.2f} (0: in the plane, 1: the plane shows nothing), and at the "
         f"ends of the paths the loss of the plane is {ratio:.3g} times their own (median). Look at the shape of the "
-        "valleys, and at how much of the way down one plane shows.",
+        "surface around the paths, and at how much of them the plane shows.",
         "Contour map of the loss on a plane through the weights, with the paths of the trainings on it.",
         partial(_draw_surface, results),
     )
