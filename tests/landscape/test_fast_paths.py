@@ -208,6 +208,79 @@ def test_the_mode_of_gradients_around_a_call_does_not_matter(gradients, engine):
     assert (training.losses < expected).all()
 
 
+@pytest.mark.parametrize("engine", ["stacked", "vmap", "one-by-one"])
+def test_under_inference_mode_there_are_losses_and_no_gradients(engine):
+    """Where PyTorch differentiates: what is written out needs no graph."""
+    nets = [seeded(stack, seed) for seed in range(2)]
+    expected, gradients = losses_and_gradients(nets)
+    measured = "closed-form" if engine == "stacked" else engine
+    with torch.inference_mode():
+        population = Population(nets)
+        landscape = Landscape(population, DATA, CrossEntropy(), engine=measured)
+        torch.testing.assert_close(landscape.losses(), expected)
+        torch.testing.assert_close(Evaluator(population, DATA, CrossEntropy(), engine=engine)().loss, expected)
+        predictions(population, DATA, engine=engine)
+        training = Training(population, DATA, objective=CrossEntropy(), optimizer=SGD(0.1), engine=engine)
+        uses = (landscape.gradients, landscape.hessians, landscape.input_derivatives, lambda: training.run(1))
+        for use in uses:
+            if engine == "stacked":
+                use()
+            else:
+                with pytest.raises(SettingError, match=r"there are no gradients under torch.inference_mode"):
+                    use()
+    if engine != "stacked":
+        torch.testing.assert_close(landscape.gradients(), gradients)
+        training.run(1)
+        torch.testing.assert_close(training.losses, expected)
+
+
+def compiled():
+    return torch.jit.trace(stack(), torch.zeros(1, FEATURES))
+
+
+class Closed(nn.Module):
+    """Holds a function of its layer, which a copy would share."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(FEATURES, CLASSES)
+        self.function = lambda x: self.linear(x)
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class ClosedHook(nn.Module):
+    """A hook that uses another layer, which a copy would share."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.other = nn.Linear(FEATURES, CLASSES), nn.Linear(FEATURES, CLASSES)
+        self.linear.register_forward_hook(lambda module, inputs, outputs: outputs + self.other(inputs[0]))
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("engine", ["auto", "vmap", "one-by-one"])
+@pytest.mark.parametrize(("build", "message"), [
+    (compiled, "was compiled by torch.jit: give the module that"),
+    (Closed, "Closed computes with parameters that are not among its own, and would not follow them"),
+    (ClosedHook, "ClosedHook computes with parameters that are not among its own, and would not follow them"),
+])  # fmt: skip
+def test_modules_that_a_copy_cannot_stand_for(build, message, engine):
+    data = DATA[0].float(), DATA[1]
+    for use in (
+        lambda: Landscape(build(), data, CrossEntropy(), engine=engine),
+        lambda: Evaluator(Population([build()]), data, CrossEntropy(), engine=engine),
+        lambda: predictions(Population([build()]), data, engine=engine),
+        lambda: Training(Population([build()]), data, objective=CrossEntropy(), optimizer=SGD(0.1), engine=engine),
+    ):
+        with pytest.raises(SettingError, match=message):
+            use()
+
+
 def test_the_default_type_does_not_matter():
     nets = [seeded(stack, seed).float() for seed in range(2)]
     data = DATA[0].float(), DATA[1]

@@ -4,7 +4,7 @@ Both engines differentiate backward twice, which more operations support than fo
 computes points and directions at once (`torch.func.vmap`); `OneByOne` takes them one after the other, and every module.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
 from typing import Any
@@ -222,9 +222,7 @@ class OneByOne(Differentiated):
 
     def prepare(self, point: Tensor, buffers: Named) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
         """Return one network as a function of inputs, and the parameters that it computes with."""
-        self.template.requires_grad_(False)
-        load(self.template, named_views(point, self.shapes), buffers)
-        return self._call, list(self.template.parameters())
+        return self._call, list(load(self.template, named_views(point, self.shapes), buffers).values())
 
     def _call(self, inputs: Tensor) -> Tensor:
         """Outputs of the network that was prepared, which may write over its inputs: they are copied."""
@@ -299,14 +297,12 @@ class OneByOne(Differentiated):
 
     def _gradient(
         self, point: Tensor, buffers: Named, inputs: Tensor, targets: Tensor, *, again: bool
-    ) -> tuple[Mapping[str, Tensor], list[Tensor]]:
+    ) -> tuple[Named, list[Tensor]]:
         """Parameters that vary and the gradient by them; `again`: to be differentiated again."""
-        call, _ = self.prepare(point, buffers)
-        moving = {name: part for name, part in self.template.named_parameters() if name in self.chosen}
-        for part in moving.values():
-            part.requires_grad_()
+        parameters = load(self.template, named_views(point, self.shapes), buffers, tracked=self.chosen)
+        moving = {name: part for name, part in parameters.items() if name in self.chosen}
         with torch.enable_grad():
-            value = self.loss(call(inputs), targets)
+            value = self.loss(self._call(inputs), targets)
             if not value.requires_grad:  # a loss of steps, as a share of errors is
                 return moving, [torch.zeros_like(part) for part in moving.values()]
             gradient = torch.autograd.grad(value, list(moving.values()), create_graph=again, materialize_grads=True)

@@ -69,6 +69,7 @@ class Landscape:
     (torch.Size([1, 10, 10]), torch.Size([1, 10]))
     """
 
+    @torch.inference_mode(False)  # under which tensors are made that cannot be tracked
     def __init__(
         self,
         networks: nn.Module | Population,
@@ -133,6 +134,7 @@ class Landscape:
     def _check(self, vectors: Tensor, buffers: dict[str, Tensor], *checks: Callable[[Probe], None]) -> None:
         """Check derivatives, each kind once, as they are first used: those that are written out need none."""
         engine = self._engine
+        check_surroundings(self.device, written_out=not isinstance(engine, Differentiated), gradients=True)
         if not isinstance(engine, Differentiated) or engine.passed.issuperset(checks):
             return
         member, some = first_finite(vectors), self._cast(mixed(self._batches, SAMPLES_COMPARED))

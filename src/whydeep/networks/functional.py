@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import accumulate
 from math import prod
@@ -54,14 +54,25 @@ def call(module: nn.Module, parameters: Named, buffers: Named, inputs: Tensor) -
     return check_outputs(module, outputs), {name: given[name] for name in buffers}
 
 
-def load(module: nn.Module, parameters: Named, buffers: Named) -> None:
-    """Write values to a module's own parameters, and put copies in place of its buffers."""
+def load(module: nn.Module, parameters: Named, buffers: Named, *, tracked: Container[str] = ()) -> Named:
+    """Write values to a module's own parameters, and put copies in place of its buffers.
+
+    Args:
+        module: is changed.
+        parameters, buffers: the values.
+        tracked: names of the parameters that are to require a gradient.
+
+    Returns:
+        The module's own parameters.
+    """
+    own: Named = dict(module.named_parameters())
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(parameters[name])
+        for name, parameter in own.items():
+            parameter.requires_grad_(name in tracked).copy_(parameters[name])
     for name, buffer in buffers.items():
         owner, _, own_name = name.rpartition(".")
         setattr(module.get_submodule(owner), own_name, buffer.clone())
+    return own
 
 
 def check_outputs(module: nn.Module, outputs: Any, inputs: Tensor | None = None) -> Tensor:
@@ -153,7 +164,7 @@ def is_altered(module: nn.Module) -> bool:
     return any(hooks) or "forward" in vars(module) or kind.forward is not _FORWARDS.get(kind, kind.forward)
 
 
-def reason(error: Exception) -> str:
+def reason(error: Exception | None) -> str:
     """First line of what an error says."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:LONGEST_MESSAGE]
 
@@ -161,16 +172,20 @@ def reason(error: Exception) -> str:
 _FORWARDS = {kind: kind.forward for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Module)}
 
 
-def check_surroundings(device: torch.device, *, written_out: bool) -> None:
+def check_surroundings(device: torch.device, *, written_out: bool, gradients: bool = False) -> None:
     """Refuse what PyTorch was told to do with all modules.
 
     Args:
         device: where networks are computed.
         written_out: whether they are computed without their modules.
+        gradients: whether they are differentiated.
 
     Raises:
-        SettingError: `torch.autocast` is on; hooks of all modules, which would not be called.
+        SettingError: `torch.autocast` is on, or `torch.inference_mode` where PyTorch is to differentiate; hooks of all
+            modules, which would not be called.
     """
+    if gradients and not written_out and torch.is_inference_mode_enabled():
+        raise SettingError("there are no gradients under torch.inference_mode: leave its context")
     if torch.is_autocast_enabled(device.type):
         raise SettingError("networks are computed in one precision, and torch.autocast is on: leave its context")
     if written_out and _has_any_global_hook():

@@ -75,8 +75,10 @@ def _same(first: Any, second: Any) -> bool:
 
 
 def check_parameters(module: nn.Module) -> None:
-    """Raise `SettingError` unless the parameters are real numbers, each in memory of its own."""
+    """Raise `SettingError` unless the parameters are real numbers, each in memory of its own, and can be replaced."""
     kind = type(module).__name__
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise SettingError(f"{kind} was compiled by torch.jit: give the module that it was made from")
     for name, parameter in module.named_parameters():
         if isinstance(parameter, nn.UninitializedParameter):
             raise SettingError(f"{name} of {kind} has no shape yet: call the module once on a batch")

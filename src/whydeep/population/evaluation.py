@@ -47,6 +47,7 @@ class Evaluator:
         SettingError: arguments that do not fit together, or of another kind.
     """
 
+    @torch.inference_mode(False)  # under which tensors are made that cannot be tracked
     def __init__(
         self,
         population: Population,
@@ -110,6 +111,7 @@ def _chunks(samples: int, slots: int, device: torch.device, dtype: torch.dtype) 
     return batches
 
 
+@torch.inference_mode(False)
 def predictions(population: Population, inputs: Tensor | Data, *, engine: EngineName = "auto") -> Tensor:
     """Outputs of every member on the same inputs [sample, *feature]: [member, sample, output].
 

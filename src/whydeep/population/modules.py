@@ -122,34 +122,33 @@ class OneByOne(ModuleEngine):
 
     def prepare(self, index: int) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
         """Return one member as a function of inputs, in evaluation mode, and the parameters that it computes with."""
-        self.template.eval().requires_grad_(False)
-        load(self.template, *self.member(index))
-        return self._call, list(self.template.parameters())
+        self.template.eval()
+        parameters = load(self.template, *self.member(index))
+        return self._call, list(parameters.values())
 
     def _call(self, inputs: Tensor) -> Tensor:
         return check_outputs(self.template, self.template(inputs))
 
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
-        self.template.train().requires_grad_(True)
+        self.template.train()
         inputs, targets = self.fetch(batch)
         losses = []
         devices = [self.population.device] if self.population.device.type == "cuda" else []
         for index in range(len(self.population)):
-            load(self.template, *self.member(index))
+            parameters = load(self.template, *self.member(index), tracked=self.gradients)
             # Without streams, modules draw from the global generators, as they would in a plain loop.
             with computed(self.template), torch.random.fork_rng(devices=devices, enabled=bool(self.streams)):
                 if self.streams:
                     torch.manual_seed(self.streams[index].torch_seed(self.steps))
-                losses.append(self._differentiate(index, inputs[index].clone(), targets[index].clone()))
+                losses.append(self._differentiate(index, parameters, inputs[index].clone(), targets[index].clone()))
             for name, buffer in self.template.named_buffers():
                 self.population.buffers[name][index].copy_(buffer.detach())
         self.steps += 1
         return torch.stack(losses)
 
-    def _differentiate(self, index: int, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of the member that was loaded, and write its gradient."""
-        parameters = dict(self.template.named_parameters())
+    def _differentiate(self, index: int, parameters: Named, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of the member that was loaded, and write its gradient by the parameters."""
         with torch.enable_grad():
             loss = self.objective.mean(self._call(inputs), targets)
             gradients = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)

@@ -38,6 +38,7 @@ class Population:
     (2, 10, torch.Size([2, 3, 1]))
     """
 
+    @torch.inference_mode(False)  # under which tensors are made that cannot be tracked
     def __init__(self, modules: Sequence[nn.Module], device: str | torch.device = "cpu"):
         if not modules:
             raise SettingError("a population needs at least one module, and none was given")

@@ -61,6 +61,7 @@ class Training:
             such as an optimizer of `torch`.
     """
 
+    @torch.inference_mode(False)  # under which tensors are made that cannot be tracked
     def __init__(
         self,
         population: Population,
@@ -144,7 +145,7 @@ class Training:
 
     def run(self, steps: int, recorders: "Sequence[Recorder]" = ()) -> None:
         """Take steps; every recorder is asked before each update."""
-        check_surroundings(self.population.device, written_out=isinstance(self.engine, Stacked))
+        check_surroundings(self.population.device, written_out=isinstance(self.engine, Stacked), gradients=True)
         with flushed_denormals():
             for _ in range(steps):
                 self.losses = self.engine.losses_and_gradients(self.batches.batch(self.step))

@@ -110,8 +110,14 @@ def try_network(
     """
     inputs = inputs.detach().clone()
     versions = [parameter._version for parameter in parameters]
-    with Reading([inputs, *parameters], live) as reading, torch.enable_grad(), computed(module):
-        outputs = call(inputs)
+    reading = Reading([inputs, *parameters], live)
+    with computed(module), torch.enable_grad():
+        try:
+            with reading:
+                outputs = call(inputs)
+        except ERRORS:  # as where what is read is of another type or on another device
+            if not reading.outside:
+                raise
     if reading.outside:
         raise SettingError(
             f"{type(module).__name__} computes with parameters that are not among its own, and would not follow them: "
@@ -157,27 +163,25 @@ def try_loss(
 
 
 def _value(objective: Objective, outputs: Tensor, targets: Tensor, live: list[Tensor], *, tracked: bool) -> Tensor:
-    targets = targets.detach().clone()
+    targets, value, failure = targets.detach().clone(), None, None
     version = targets._version
     with torch.enable_grad():
         outputs = outputs.detach().requires_grad_(tracked).clone()  # which a loss may write to
         with Reading([outputs, targets], live) as reading, SameShapes():
-            value = _computed(objective, outputs, targets)
+            try:
+                value = objective.mean(outputs, targets)
+            except (*ERRORS, TypeError) as error:
+                failure = error
     if reading.outside:
         raise _refused(objective, "reads parameters or buffers of a network")
+    if value is None:
+        raise SettingError(
+            f"{objective.name} cannot be computed from outputs {tuple(outputs.shape)} ({outputs.dtype}) and targets "
+            f"{tuple(targets.shape)} ({targets.dtype}): {reason(failure)}"
+        ) from failure
     if targets._version != version:
         raise SettingError(f"{objective.name} writes to the targets, which are needed again: let it copy them")
     return value
-
-
-def _computed(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
-    try:
-        return objective.mean(outputs, targets)
-    except (*ERRORS, TypeError) as error:
-        raise SettingError(
-            f"{objective.name} cannot be computed from outputs {tuple(outputs.shape)} ({outputs.dtype}) and targets "
-            f"{tuple(targets.shape)} ({targets.dtype}): {reason(error)}"
-        ) from error
 
 
 def _refused(objective: Objective, what: str) -> SettingError:
