@@ -96,7 +96,7 @@ SEQUENCES, IMAGES = normal(SAMPLES, 3, 4), normal(SAMPLES, 2, 6, 6)
 ZOO = {  # name -> how to build it, inputs (flat ones without), and whether vmap takes it
     **{
         name: (lambda name=name: between(getattr(nn, name)()), None, True)
-        for name in ("GELU", "SiLU", "ELU", "Mish", "Hardtanh", "Hardswish", "LeakyReLU", "PReLU", "Softsign", "LogSigmoid")
+        for name in ("GELU", "Mish", "Hardtanh", "PReLU", "LogSigmoid")
     },
     "group norm": (lambda: Head(nn.Sequential(nn.Linear(4, 6), nn.GroupNorm(2, 6)), 6), None, True),
     "RMS norm": (lambda: between(nn.RMSNorm(5)), None, True),
@@ -340,7 +340,7 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 10.0])
+@pytest.mark.parametrize("scale", [1e-3, 10.0])
 @pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", KINKED)

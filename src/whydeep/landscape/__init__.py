@@ -5,6 +5,7 @@ reading       data of any form as batches, and what batches must be so that thei
 engines       how they are computed:
   closed_form  fully connected networks, written out (fast)
   autograd     any module, by differentiating twice
+derivatives   whether what is differentiated is the derivative
 """
 
 from whydeep.landscape.landscape import Landscape

@@ -16,7 +16,7 @@ from whydeep.landscape.engines import Engine, EngineName, make_engine
 from whydeep.landscape.reading import Batch, check_mean, check_parts, mixed, read, with_parts
 from whydeep.networks.functional import check_surroundings, copied, in_precision, precise
 from whydeep.networks.rounding import rounded
-from whydeep.networks.structure import attributes, check_parameters, difference, structure
+from whydeep.networks.structure import attributes, check_parameters, difference, structure, take_over
 from whydeep.population import Population
 from whydeep.population.engines import SAMPLES_TRIED
 from whydeep.population.layout import Layout
@@ -36,7 +36,8 @@ class Landscape:
 
     A module is a population of one, so that every result has a leading dimension: [point], [point, size] and
     so on. Networks are measured as they are at each call, in evaluation mode, on copies in double precision;
-    they are never changed. Batches weigh by their samples, so that a smaller last one does no harm.
+    they are never changed. Batches weigh by their samples, so that a smaller last one does no harm. Derivatives that
+    PyTorch computes are compared with differences as they are first used (see `derivatives`).
 
     Args:
         networks: an `nn.Module` or a `Population`.
@@ -60,7 +61,8 @@ class Landscape:
         names, shapes: theirs, in the order of the vectors.
 
     Raises:
-        SettingError: data, objective, parameters or engine that do not fit the networks.
+        SettingError: data, objective, parameters or engine that do not fit the networks; at a call, wrong derivatives,
+            or a module that has other parts by now.
 
     >>> from torch.nn import functional
     >>> from whydeep.networks import MLP
@@ -112,24 +114,20 @@ class Landscape:
         _, vectors, buffers = self._prepare(None)
         largest = max(batch.targets.shape[1] for batch in self._batches)
         some = self._cast(mixed(self._batches, max(2, largest, min(SAMPLES_TRIED, samples_at_once))))
-        member = first_finite(vectors)
-        inputs, targets = (part[member if len(part) > 1 else 0] for part in (some.inputs, some.targets))
-        own = {name: buffer[member] for name, buffer in buffers.items()}
-        outputs = try_network(engine.template, *engine.prepare(vectors[member], own), inputs, self._live())
+        vector, own, inputs, targets = _of_one(vectors, buffers, some)
+        if isinstance(self._networks, Population):
+            live = [self._networks.flat, *self._networks.buffers.values()]
+        else:
+            live = [*self._networks.parameters(), *self._networks.buffers()]
+        outputs = try_network(engine.template, *engine.prepare(vector, own), inputs[0], live)
         if isinstance(self.objective, CrossEntropy):
             check_outputs_of_classes(outputs, torch.cat([batch.targets.flatten() for batch in self._batches]))
-        try_loss(self.objective, outputs, targets, self._live())
+        try_loss(self.objective, outputs, targets[0], live)
         losses = partial(engine.losses, vectors, buffers)
         check_mean(losses, some, self._template)
         if isinstance(self.objective, LossFunction) and len(self._batches) > 1:
             for batch in with_parts(self._batches):  # what breaks the mean, such as padding, may lie in a single one
                 check_parts(losses, self._cast(batch))
-
-    def _live(self) -> list[Tensor]:
-        """Parameters and buffers that the networks have now, of which copies are measured."""
-        if isinstance(self._networks, Population):
-            return [self._networks.flat, *self._networks.buffers.values()]
-        return [*self._networks.parameters(), *self._networks.buffers()]
 
     def _check(self, vectors: Tensor, buffers: dict[str, Tensor], *checks: Callable[[Probe], None]) -> None:
         """Check derivatives, each kind once, as they are first used: those that are written out need none."""
@@ -137,14 +135,12 @@ class Landscape:
         check_surroundings(self.device, written_out=not isinstance(engine, Differentiated), gradients=True)
         if not isinstance(engine, Differentiated) or engine.passed.issuperset(checks):
             return
-        member, some = first_finite(vectors), self._cast(mixed(self._batches, SAMPLES_COMPARED))
-        if not bool(vectors[member].isfinite().all()):
+        vector, own, *samples = _of_one(vectors, buffers, self._cast(mixed(self._batches, SAMPLES_COMPARED)))
+        if not bool(vector.isfinite().all()):
             return
-        inputs, targets = (part[member if len(part) > 1 else 0].unsqueeze(0) for part in (some.inputs, some.targets))
-        own = {name: buffer[member] for name, buffer in buffers.items()}
         for check in checks:
             if check not in engine.passed:
-                check(Probe(engine, vectors[member], self._columns, own, inputs, targets))
+                check(Probe(engine, vector, self._columns, own, *samples))
                 engine.passed.add(check)
 
     def _make_engine(self) -> Engine:
@@ -209,14 +205,7 @@ class Landscape:
                 f"({difference(now, self._structure)}): make another landscape"
             )
         before, self._attributes = self._attributes, attributes(self._networks)
-        changed = False
-        for name, value in self._attributes.items():
-            if isinstance(value, Tensor) or value is not before.get(name):
-                owner, _, own_name = name.rpartition(".")
-                own = vars(self._template.get_submodule(owner))
-                own[own_name] = value.clone() if isinstance(value, Tensor) else value
-                changed = True
-        if changed and isinstance(self._engine, ClosedForm):
+        if take_over(self._template, before, self._attributes) and isinstance(self._engine, ClosedForm):
             self._engine = self._make_engine()
 
     def _buffers(self) -> dict[str, Tensor]:
@@ -401,3 +390,12 @@ class Landscape:
             for total, part in zip((losses, gradients, hessians), expansion, strict=True):
                 total.add_(part, alpha=batch.share)
         return losses, gradients, hessians
+
+
+def _of_one(
+    vectors: Tensor, buffers: dict[str, Tensor], batch: Batch
+) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
+    """Vector, buffers, inputs and targets [1, sample, ...] of the first network that is finite."""
+    member = first_finite(vectors)
+    inputs, targets = (part[[member if len(part) > 1 else 0]] for part in (batch.inputs, batch.targets))
+    return vectors[member], {name: buffer[member] for name, buffer in buffers.items()}, inputs, targets

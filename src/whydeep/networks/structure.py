@@ -55,6 +55,18 @@ def _is_plain(value: Any) -> bool:
     return type(value) in PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
 
 
+def take_over(copy: nn.Module, before: Parts, now: Parts) -> bool:
+    """Give a copy of a module the attributes that are others than before, and say whether there were any.
+
+    Tensors may have been written to since, and are always taken over.
+    """
+    changed = {name: value for name, value in now.items() if isinstance(value, Tensor) or value is not before.get(name)}
+    for name, value in changed.items():
+        owner, _, own_name = name.rpartition(".")
+        vars(copy.get_submodule(owner))[own_name] = value.clone() if isinstance(value, Tensor) else value
+    return bool(changed)
+
+
 def difference(first: Parts, second: Parts) -> str | None:
     """Say in what the first parts differ from the second; None if in nothing.
 

@@ -12,6 +12,7 @@ arguments    what Training, Evaluator and landscapes accept as data and as a los
 engines      how losses and gradients are computed:
   stacked      fully connected networks, written out (fast); its inputs come from `feed`
   modules      any nn.Module: vectorised over members, or one by one
+trial        what a network and a loss must be, tried on some samples
 training     Training: the loop, checkpoints, divergence; `denormals` keeps it fast
 recorders    what is written down per step
 evaluation   Evaluator: loss and accuracy on a whole data set

@@ -31,7 +31,8 @@ class Training:
 
     At the moment that recorders see, before the update of a step, `losses`, `gradients` and the
     population's parameters belong together: loss and gradient of that step's batch at these parameters. The
-    gradient is that of the loss alone: what the optimiser makes of it (clipping, weight decay) is not in it.
+    gradient is that of the loss alone: what the optimiser makes of it (clipping, weight decay) is not in it. It is zero
+    for a parameter without a part in the loss, as after ``zero_grad(set_to_none=False)``.
 
     Args:
         population: is trained in place.
