@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from whydeep.runs import execute
+from whydeep.data import map_dataset
+from whydeep.runs import RunFolder, execute
 from whydeep.study import cost
 from whydeep.study.run import Study
 
@@ -60,3 +61,32 @@ def test_by_default_it_is_what_is_free(toys, workplace, monkeypatch):
     study = resolve(Request(("walk",)))
     assert isinstance(study, Study)
     assert study.memory == pytest.approx(9 * 2**30)
+
+
+def test_images_that_processes_share_are_the_same(workplace, whydeep, in_this_process, monkeypatch):
+    words = ("run", "parameter-count", "--scale", "smoke", "--seeds", 1, "--dataset", "digits", "--workers", 2)
+    words += ("--set", "parameter-count.hidden=2-5,4-8")
+    assert whydeep(*words, "--out", "alone")[0] == 0
+    mapped = []
+
+    def watch(*arguments):
+        mapped.append(map_dataset(*arguments))
+        return mapped[-1]
+
+    monkeypatch.setattr("whydeep.study.run.WORTH_MAPPING", 1)
+    monkeypatch.setattr("whydeep.study.run.map_dataset", watch)
+    assert whydeep(*words, "--out", "shared")[0] == 0
+    assert len(mapped) == 1
+    assert not mapped[0].folder.exists()
+    alone, shared = (RunFolder(name).read_results("parameter-count") for name in ("alone", "shared"))
+    assert alone.identical(shared)
+
+
+def test_without_room_for_them_each_process_reads_them(workplace, whydeep, in_this_process, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("whydeep.study.run.WORTH_MAPPING", 1)
+    monkeypatch.setattr("whydeep.study.run.map_dataset", full)
+    words = ("run", "parameter-count", "--scale", "smoke", "--seeds", 1, "--dataset", "digits", "--workers", 2)
+    assert whydeep(*words, "--set", "parameter-count.hidden=2-5", "--out", "run")[0] == 0

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 import xarray as xr
 
-from whydeep.data import Dataset, Source, locate, map_dataset
+from whydeep.data import Dataset, Mapped, Source, locate, map_dataset
 from whydeep.errors import DataError, RunError, SettingError, WhydeepError, one_line
 from whydeep.runs import (
     Context,
@@ -107,7 +107,7 @@ class Study:
     experiments: tuple[Experiment, ...]
     plans: Mapping[str, Plan]
     images: Dataset | None
-    source: Source | None
+    source: Source | Mapped | None
     device: str
 
     @property
@@ -302,11 +302,11 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
         ) as manifest,
     ):
         start = time.perf_counter()
-        context = study.context if executor else _share_images(study, folder)
+        study = study if executor else _share_images(study, folder)
         outcome = execute(
             jobs,
             folder,
-            context,
+            study.context,
             workers=workers,
             executor=executor,
             split=study.device == "cpu",
@@ -328,16 +328,17 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
     return outcome
 
 
-def _share_images(study: Study, folder: RunFolder) -> Context:
-    """Return what all jobs share; several processes of this machine map the same images instead of reading them."""
+def _share_images(study: Study, folder: RunFolder) -> Study:
+    """Write the images to files that all processes of this machine map, instead of each reading and holding them."""
     images = study.images
     if images is None or study.workers == 1 or images.train_inputs.nbytes < WORTH_MAPPING:
-        return study.context
+        return study
     try:
-        return replace(study.context, source=map_dataset(images, folder.progress / "images"))
+        mapped = map_dataset(images, folder.progress / "images")
     except OSError:  # no room: each process reads them
         remove(folder.progress)
-        return study.context
+        return study
+    return replace(study, source=mapped, images=mapped.load())
 
 
 @contextmanager
