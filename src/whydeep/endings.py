@@ -44,7 +44,7 @@ def explain(error: BaseException, given: Sequence[str]) -> int:
             return 1
         case OSError():
             return _explain_refusal(error)
-        case MemoryError():
+        case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or "not enough memory" in str(error):
             tell(f"the memory does not suffice: {REMEDIES[errno.ENOMEM]}")
         case RuntimeError() if "can't start new thread" in str(error):
             tell(f"no thread can be started: {REMEDIES[errno.EAGAIN]}")

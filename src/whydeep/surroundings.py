@@ -56,7 +56,8 @@ def _remark_in_lines() -> None:
         tell(f"{category.__name__}: {message}")
 
     warnings.showwarning = show
-    threading.excepthook = lambda ended: _tell_of(ended.exc_value)
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = lambda ended: _tell_of(ended.exc_value)
     logging.raiseExceptions = False
     logger = logging.getLogger("whydeep")
     if not any(isinstance(handler, _Lines) for handler in logger.handlers):

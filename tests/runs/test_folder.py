@@ -48,6 +48,12 @@ def test_equal_data_sets_give_equal_bytes_in_two_processes_seconds_apart():
     assert write("1") == write("2")
 
 
+def test_bytes_in_memory_are_those_of_a_file(tmp_path):
+    data = noise(make_job(noise).setting, (0, 1), Context())
+    data.to_netcdf(tmp_path / "file.nc", engine="h5netcdf")
+    assert netcdf.to_bytes(data) == (tmp_path / "file.nc").read_bytes()
+
+
 def test_units_come_back_as_they_were(folder):
     job = make_job(noise, seeds=(0, 4, 2))
     store(folder, job, job.seeds)

@@ -98,11 +98,12 @@ def _check_limits(test: Test, part: str, values: np.ndarray, limits: Limits) -> 
 
 def _measure(test: Test, results: xr.Dataset) -> xr.DataArray:
     """Compute a statistic, [..., seed], with the seeds of the results, or some of them by their labels."""
-    measured = test.measure(results)
+    measured = test.measure(results.copy())  # what it assigns is not there for the next
     if not isinstance(measured, xr.DataArray) or "seed" not in measured.dims:
         raise SettingError("its measure must return a DataArray with a dimension seed")
     if "seed" in measured.coords and "seed" in results.coords:
-        fits = set(measured.seed.values.tolist()) <= set(results.seed.values.tolist())
+        seeds = measured.seed.values.tolist()
+        fits = len({*seeds}) == len(seeds) and {*seeds} <= {*results.seed.values.tolist()}
     else:
         fits = measured.sizes["seed"] == results.sizes.get("seed", measured.sizes["seed"])
     if not fits:

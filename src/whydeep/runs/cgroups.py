@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+OWN_GROUPS = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -12,7 +13,7 @@ def control_groups(controller: str) -> list[tuple[Path, int]]:
         controller: of version 1, such as "cpu"; in version 2, groups have all.
     """
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = OWN_GROUPS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     groups = []

@@ -6,23 +6,32 @@ made small files larger.
 """
 
 import io
-import tempfile
-from pathlib import Path
+import itertools
 
 import xarray
+from xarray.backends import H5NetCDFStore
+
+_NUMBERS = itertools.count()
 
 
 def to_bytes(dataset: xarray.Dataset) -> bytes:
     """Return ``dataset`` as a netCDF4 file; about 4 ms a variable.
 
+    It is made in memory: HDF5 may end the process where a disk that it writes to is full.
+
     Raises:
         Exception: whatever xarray and h5netcdf say of values that netCDF4 cannot hold, such as an
             attribute that is a bool or None.
     """
-    with tempfile.TemporaryDirectory(prefix="whydeep-") as folder:
-        path = Path(folder, "dataset.nc")
-        dataset.drop_encoding().to_netcdf(path, engine="h5netcdf")
-        return path.read_bytes()
+    name = f"in memory {next(_NUMBERS)}"  # HDF5 takes those of one name for one file
+    store = H5NetCDFStore.open(name, mode="w", driver="core", driver_kwds={"backing_store": False})
+    try:
+        dataset.drop_encoding().dump_to_store(store)
+        store.ds.flush()
+        store.ds._h5file.flush()
+        return store.ds._h5file.id.get_file_image()
+    finally:
+        store.close()
 
 
 def from_bytes(data: bytes) -> xarray.Dataset:
