@@ -1,7 +1,9 @@
 """Figures and tables that are declared: what they draw, write and take from the variables of the results."""
 
 import json
+from xml.etree import ElementTree
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
@@ -13,7 +15,8 @@ from matplotlib.colors import to_hex
 from whydeep.claims import mean_interval
 from whydeep.errors import SettingError
 from whydeep.report.charts import Column, Curve, Guide, Lines, Panel, Rows, count_text, rows_of_everything
-from whydeep.report.style import GREEN, LINE_STYLES, MOST_POINTS, PALETTE, PURPLE, figure_style
+from whydeep.report.curves import describe, extract
+from whydeep.report.style import GREEN, LINE_STYLES, MOST_POINTS, PALETTE, PURPLE, figure_style, to_files
 from whydeep.report.texts import facts
 from whydeep.variables import SHARE, Variable
 
@@ -325,3 +328,39 @@ def test_a_count_is_that_of_the_seeds_that_have_one(counts):
     given_counts = [count for count in counts if count is not None]
     ends = [f"{end(given_counts):,}" for end in (min, max)] if given_counts else ["-"]
     assert count_text(values) == " to ".join(dict.fromkeys(ends))
+
+
+ODD_LABELS = ("costs $5 and $6, <b>&amp; %d {n}", r"$\notatex{ \x")
+
+
+def test_labels_and_names_that_are_filled_in_begin_no_formula():
+    results = results_of(networks=ODD_LABELS)
+    results.attrs["dataset"] = r"data $\x$ <i>"
+    panel = Panel((Curve("loss", each="network"),), title="On {dataset}", y_label="Loss on {dataset}")
+    figure = draw(lines(panel=panel), results)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(ODD_LABELS)
+    assert axes.get_title() == r"On data $\x$ <i>"
+    described = describe(figure)
+    assert [curve["label"] for curve in described["panels"][0]["series"]] == list(ODD_LABELS)
+    assert [entry["label"] for entry in described["legend"]] == list(ODD_LABELS)
+    svg = to_files(figure)[".svg"].decode()
+    assert [curve["label"] for curve in extract(svg)["panels"][0]["series"]] == list(ODD_LABELS)
+    ElementTree.fromstring(svg)
+
+
+def test_formulas_of_an_author_are_drawn():
+    panel = Panel((Curve("loss", r"$\lambda$ of {}", each="network"),), title=r"$\lambda$", y_label=r"$\lambda_1$")
+    (axes,) = draw(lines(panel=panel), results_of()).axes
+    texts = [axes.title, axes.yaxis.label, *axes.get_legend().get_texts()]
+    assert all(text.get_parse_math() for text in texts)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"font.size": 30, "savefig.dpi": 10, "lines.linewidth": 9}, {"text.usetex": True}]
+)
+def test_figures_are_the_same_whatever_a_user_has_set(settings):
+    drawn = to_files(draw(lines(), results_of()))
+    with mpl.rc_context(settings):
+        assert to_files(draw(lines(), results_of())) == drawn
+        assert all(mpl.rcParams[name] == value for name, value in settings.items())
