@@ -334,6 +334,8 @@ def _run_command(given: list[str]) -> int:
 
 def _parse(given: list[str]) -> Request | List | Report | Claims | Verify | Data | Bench:
     """Parse with tyro; its boxed messages become one line. A study file gives `run` other defaults."""
+    if any("\0" in word for word in given):
+        raise SettingError("a word of the command holds a null character, which no name has: leave it out")
     path = _study_file(given)
     study = read_study(path) if path else Request()
     run = subcommand("run", default=replace(study, set=()))

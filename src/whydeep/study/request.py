@@ -129,7 +129,12 @@ def read_study(path: Path, **options: Any) -> Request:
     content = read_toml(path)
     tables = {name: value for name, value in content.items() if isinstance(value, Mapping)}
     words = {name: value for name, value in content.items() if name not in tables}
-    read = {name.replace("-", "_"): _option(path, name, value) for name, value in words.items()}
+    read: dict[str, Any] = {}
+    for name, value in words.items():
+        key = name.replace("-", "_")
+        if key in read:
+            raise SettingError(f"{path} gives {name} twice, with a dash and without: give it once")
+        read[key] = _option(path, name, value)
     empty = [name for name, table in tables.items() if not table]
     if empty:
         raise SettingError(f"{path}: the table [{empty[0]}] is empty: give settings of an experiment, or leave it out")
