@@ -26,7 +26,7 @@ def printable_line(text: str) -> str:
         if len(text) > LONGEST_LINE:
             text = f"{text[: ends[0]]} ... {text[-ends[1] :]}"
         text = re.sub(r"\s*[\r\n]\s*", " ", text).strip()
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        text = printable(text)
     return text
 
 
@@ -47,9 +47,6 @@ class WhydeepError(Exception):
 
     def __init__(self, message: object = "") -> None:
         super().__init__(printable_line(str(message)))
-
-    def __str__(self) -> str:
-        return printable(super().__str__())
 
 
 class DataError(WhydeepError):

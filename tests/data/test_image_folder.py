@@ -191,7 +191,7 @@ def test_names_that_are_not_utf8_or_break_lines(folder):
     assert problem(folder) == "pets/train/c\\udce9: cannot be read (its name is not UTF-8): rename it"
     (folder / name).rename(folder / "train/cat")
     (folder / os.fsdecode(b"train/cat/\n\xe9.png")).write_bytes(b"")
-    assert problem(folder) == "pets/train/cat/\\n\\udce9.png: not an image that can be read as PNG or JPEG"
+    assert problem(folder) == "pets/train/cat/ \\udce9.png: not an image that can be read as PNG or JPEG"
 
 
 def test_images_of_another_size(folder):

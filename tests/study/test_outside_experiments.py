@@ -226,7 +226,7 @@ def test_names_that_clash(walk, capsys):
         ("import nothing_of_that_name", "ModuleNotFoundError"),
         ("def f(): f()\nf()", "RecursionError"),
         (MINIMAL.replace("[Walk(steps=10)]", "1 / 0"), "its settings failed: ZeroDivisionError"),
-        (MINIMAL.replace("[Walk(steps=10)]", "[]"), "has no settings"),
+        (MINIMAL.replace("[Walk(steps=10)]", "[]"), "no settings at quick scale"),
         (MINIMAL.replace("[Walk(steps=10)]", "[3]"), "must be frozen dataclasses"),
         (
             MINIMAL.replace("[Walk(steps=10)]", "[Walk(steps=1), Walk(steps=2)]"),
