@@ -326,9 +326,10 @@ class Experiment:
                     f"the dimension {name} has the label {label!r}: labels are texts that can be printed, or numbers, "
                     "and no dimension of settings is called seed"
                 )
-        if not isinstance(setting.name, str) or not isfinite(setting.cost):
+        numbers = setting.cost, setting.memory, setting.disk
+        if not isinstance(setting.name, str) or not all(map(isfinite, numbers)):
             raise SettingError(
-                f"a setting has the name {setting.name!r} and the cost {setting.cost!r}, which must be a text and a "
-                "number of seconds"
+                f"the setting {setting.name!r} predicts {numbers}: its name must be a text, and its seconds and its "
+                "bytes of memory and disk numbers"
             )
         return setting
