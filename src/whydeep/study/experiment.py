@@ -300,7 +300,7 @@ class Experiment:
         except TypeError as error:
             raise SettingError(f"fields of settings must be numbers, texts or tuples ({error})") from None
         if not settings:
-            raise SettingError(f"no settings at {plan.scale} scale")
+            raise SettingError(f"it has no settings at {plan.scale} scale")
         if len({(*setting.coordinates, *(entry.name for entry in fields(setting))) for setting in settings}) > 1:
             raise SettingError("all settings must have the same fields and dimensions: use one class")
         twice = [name for name, count in Counter(setting.name for setting in settings).items() if count > 1]
