@@ -25,6 +25,7 @@ ALLOWED = {
     "toml": FOUNDATION,
     "surroundings": FOUNDATION | {"surroundings"},
     "endings": FOUNDATION | {"endings"},
+    "mistakes": FOUNDATION | {"mistakes"},
     "data": FOUNDATION | {"data"},
     "networks": NETWORKS,
     "population": NETWORKS | {"population"},
@@ -36,7 +37,7 @@ ALLOWED = {
     "study": STUDY,
     "course": STUDY | {"course"},
     "benchmark": STUDY,
-    "cli": STUDY | {"benchmark", "cli", "endings", "surroundings"},
+    "cli": STUDY | {"benchmark", "cli", "endings", "mistakes", "surroundings"},
     "__main__": {"cli"},
     "": {""},
 }

@@ -4,12 +4,11 @@ import contextlib
 import gc
 import io
 import os
-import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +23,8 @@ from tyro.conf import Positional, arg, subcommand
 
 import whydeep
 from whydeep.endings import explain, final_status
-from whydeep.errors import SettingError, StorageError, WhydeepError, near_names, printable_line
+from whydeep.errors import SettingError, StorageError, WhydeepError, printable_line
+from whydeep.mistakes import explain_mistake
 from whydeep.streams import say, tell
 from whydeep.study.design import Scale
 from whydeep.study.request import Request, check_number, merge_changes, read_study
@@ -219,8 +219,8 @@ class Verify:
     def __call__(self) -> int:
         """Print what was checked, and what is not as it should be."""
         check_number("--redo", self.redo, 0, 1_000_000)
-        if not self.tolerance >= 0:
-            raise SettingError(f"--tolerance must be 0 or more, not {self.tolerance}")
+        if not 0 <= self.tolerance < inf:
+            raise SettingError(f"--tolerance must be a number, 0 or more, not {self.tolerance}")
         from whydeep.study import verification
 
         folder, registry = _open_run(self.folder, self.experiments)
@@ -291,10 +291,6 @@ class Bench:
         return 0
 
 
-DESTRUCTIVE = ("--fresh",)
-"""Options that are never suggested, as they remove what was measured."""
-RESUMING = ("--resume", "--continue", "--restart", "--append")
-"""Options that other programs have for what `run` does anyway."""
 WITHOUT_DOCSTRINGS = " (PYTHONOPTIMIZE=2 leaves out what commands do: see the help without it.)"
 COMMANDS = {
     "run": Request,
@@ -360,7 +356,7 @@ def _parse(given: list[str]) -> Request | List | Report | Claims | Verify | Data
     except SystemExit as exit:
         if exit.code in (0, None):
             raise
-        raise SettingError(_one_line(messages.getvalue(), given)) from None
+        raise SettingError(explain_mistake(messages.getvalue(), given, COMMANDS)) from None
     if isinstance(command, Request):
         if "--functions" in given and not command.functions:
             raise SettingError("--functions is given without any: give names or expressions of x, or leave it out")
@@ -379,26 +375,3 @@ def _study_file(given: list[str]) -> Path | None:
     if files and (not files[0] or files[0].startswith("--")):
         raise SettingError("--study needs a file: give the path of one in TOML")
     return Path(files[0]) if files else None
-
-
-def _one_line(message: str, given: list[str]) -> str:
-    lines = [line.strip("│ ").strip() for line in message.splitlines() if not line.startswith(("╭", "╰"))]
-    first = " ".join(lines).split("───")[0].split("Got errors:")[0].strip().rstrip(".")
-    number = re.match(r"Error parsing (\S+): (?:invalid literal for int.*?: (.*)|Exceeds the limit .*)", first)
-    if number:
-        return f"{number[1]} must be a whole number, not {number[2] or 'one of so many digits'}"
-    command = given[0] if given else ""
-    if command not in COMMANDS:
-        return f"no command is called {command!r}: {near_names(command, COMMANDS)}"
-    positional = {"experiments", "folder"}
-    names = [field.name for field in fields(COMMANDS[command]) if field.name not in positional]
-    options = ["--" + name.replace("_", "-") for name in names]
-    words = [token.partition("=")[0] for token in given if token.startswith("--") and token != "--"]
-    unknown = next((word for word in words if word.replace("_", "-") not in options), None)
-    if unknown is None:
-        return re.sub(r"\s+", " ", first) + f"; see whydeep {command} --help"
-    if command == "run" and get_close_matches(unknown, RESUMING, cutoff=0.8):
-        accepted = "running the same command again goes on with what is missing"
-    else:
-        accepted = near_names(unknown, options, destructive=DESTRUCTIVE) if options else "it takes names alone"
-    return f"no option of {command} is called {unknown}: {accepted}"

@@ -138,7 +138,7 @@ EXPERIMENTS = {
     "def odd(plan):\n    raise SystemExit(0)\nEXPERIMENT = walk(functions=(odd, measure))": "its settings failed: SystemExit: 0",
     "def odd(plan):\n    return (Walk(kind=str(i), steps=3) for i in range(10**9))\nEXPERIMENT = walk(functions=(odd, measure))": "more than 10,000 settings",
     "EXPERIMENT = walk(design=Design(kind=Each('a\\n'), steps=3))": "labels are texts that can be printed",
-    "class W(Walk):\n    cost = float('nan')\nEXPERIMENT = walk(functions=(lambda plan: [W(kind='a', steps=3)], measure))": "and the cost nan",
+    "class W(Walk):\n    cost = float('nan')\nEXPERIMENT = walk(functions=(lambda plan: [W(kind='a', steps=3)], measure))": "predicts (nan",
     "class W(Walk):\n    name = property(lambda self: 1 / 0)\nEXPERIMENT = walk(functions=(lambda plan: [W(kind='a', steps=3)], measure))": "its settings failed: ZeroDivisionError",
     "import sys\nsys.exit(0)": "walk.py cannot be loaded: SystemExit: 0",
     "raise GeneratorExit": "walk.py cannot be loaded: GeneratorExit",

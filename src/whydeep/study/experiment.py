@@ -300,7 +300,7 @@ class Experiment:
         except TypeError as error:
             raise SettingError(f"fields of settings must be numbers, texts or tuples ({error})") from None
         if not settings:
-            raise SettingError(f"no settings at {plan.scale} scale")
+            raise SettingError(f"it has no settings at {plan.scale} scale")
         if len({(*setting.coordinates, *(entry.name for entry in fields(setting))) for setting in settings}) > 1:
             raise SettingError("all settings must have the same fields and dimensions: use one class")
         twice = [name for name, count in Counter(setting.name for setting in settings).items() if count > 1]
@@ -326,9 +326,10 @@ class Experiment:
                     f"the dimension {name} has the label {label!r}: labels are texts that can be printed, or numbers, "
                     "and no dimension of settings is called seed"
                 )
-        if not isinstance(setting.name, str) or not isfinite(setting.cost):
+        numbers = setting.cost, setting.memory, setting.disk
+        if not isinstance(setting.name, str) or not all(map(isfinite, numbers)):
             raise SettingError(
-                f"a setting has the name {setting.name!r} and the cost {setting.cost!r}, which must be a text and a "
-                "number of seconds"
+                f"the setting {setting.name!r} predicts {numbers}: its name must be a text, and its seconds and its "
+                "bytes of memory and disk numbers"
             )
         return setting
