@@ -175,3 +175,9 @@ def test_loops_in_each_other_are_refused():
 def test_ranges_of_seeds_come_back(seeds):
     ascending = tuple(sorted(seeds))
     assert read_ranges(write_ranges(ascending)) == ascending
+
+
+@pytest.mark.parametrize("state", [5, lambda: 1, "text", None, {1, 2}])
+def test_state_that_cannot_be_put_back_is_refused_at_once(state):
+    with pytest.raises(TypeError, match=r"the state of a loop holds .*: give tensors, arrays, lists"):
+        next(Checkpoint().loop(range(3), state))

@@ -1,6 +1,7 @@
 """Files of a run folder that are not as they were written: noticed by every command, and mended by a run."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from whydeep.runs import RunFolder, netcdf
+from whydeep.runs import RunFolder, netcdf, remove
 from whydeep.study import verification
 
 RUN = ("run", "--scale", "smoke", "--seeds", 3, "--out", "run")
@@ -95,6 +96,52 @@ def test_each_kind_of_file(run, whydeep, kind, how):
 
 
 BITS = st.sets(st.integers(0, 2**20), min_size=1, max_size=8)
+
+
+NO_FILES = {
+    "a pipe": os.mkfifo,
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a link to nowhere": lambda path: path.symlink_to("nowhere"),
+    "a text": lambda path: path.write_text("x"),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are files on Unix only")
+@pytest.mark.parametrize("what", NO_FILES)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "manifest.json",
+        "results/walk.nc",
+        "sections/dice.json",
+        "claims.json",
+        "results",
+        "units",
+        "units/walk",
+        "wide-*",
+    ],
+)
+def test_what_is_no_file_or_folder(run, whydeep, place, what):
+    before = contents()
+    path = next(run.glob(f"units/walk/{place}")) if "*" in place else run / place
+    remove(path)
+    NO_FILES[what](path)
+    assert_nothing_is_hidden(whydeep, before, "claims")
+    status, _, err = whydeep("verify", "run")
+    if not place.endswith(".json"):  # of manifests there are two, and what claims writes is made again
+        assert status in (1, 2)
+        assert err.startswith("whydeep: ")
+    assert_mended(whydeep, before)
+
+
+def test_folders_of_settings_that_are_copied_or_renamed(run, whydeep, caplog):
+    before = contents()
+    wide = next(run.glob("units/walk/wide-*"))
+    shutil.copytree(wide, wide.with_name(wide.name.replace("wide", "aaa")))
+    assert_mended(whydeep, before)
+    wide.rename(wide.with_name(wide.name.replace("wide", "foo")))
+    assert_mended(whydeep, before)
+    assert f"it belongs to {wide.name}" in caplog.text
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -116,7 +116,13 @@ class Checkpoint:
         [6]
         """
         if self._open:
-            raise RuntimeError("a loop lies in another: put it into a function that collect calls")
+            raise RuntimeError("a loop lies in another: put it into a function that each_seed calls")
+        for part in state:
+            if not isinstance(part, torch.Tensor | np.ndarray | list | dict) and not hasattr(part, "restore"):
+                raise TypeError(
+                    f"the state of a loop holds {part!r:.60}: give tensors, arrays, lists, dictionaries, or what has "
+                    "checkpoint() and restore()"
+                )
         key = self._next_key()
         passed, states = self._kept.get(key, (0, None))
         if states is not None:

@@ -11,6 +11,7 @@ All but logs carry a seal (see `seal`). Folders of earlier versions, whose files
 measured again.
 """
 
+import errno
 import json
 import logging
 import os
@@ -63,6 +64,8 @@ CONTENTS = (
     "own-claims.toml",
     "report.html",
 )
+FOLDERS = ("units", "results", "sections", "figures", "progress", "checkpoints", "damaged", "logs")
+"""Those of the contents that are folders."""
 MOST_NAMED = 5
 logger = logging.getLogger(__name__)
 
@@ -106,6 +109,7 @@ class RunFolder:
                 for name in CONTENTS if fresh else ("progress",):
                     remove(self.path / name)
                 self._try_to_write()
+                self._set_aside_what_is_no_file()
                 for name in MANIFESTS:
                     if (self.path / name).exists() and self._read_manifest(name) is None:
                         self.set_aside({self.path / name: "it is damaged, or another program's"})
@@ -119,6 +123,15 @@ class RunFolder:
                 yield
             finally:
                 self._is_held = False
+
+    def _set_aside_what_is_no_file(self) -> None:
+        """Set aside what lies in the place of a folder or a file and is none, such as a pipe or a link to nowhere."""
+        for pattern in (*FOLDERS, "units/[!.]*", "units/[!.]*/[!.]*"):
+            folders = self.path.glob(pattern) if "*" in pattern else [self.path / pattern]
+            self.set_aside({path: "it is no folder" for path in folders if os.path.lexists(path) and not path.is_dir()})
+        for pattern in (*MANIFESTS, "units/*/*/[!.]*", *SEALED):
+            files = self.path.glob(pattern) if "*" in pattern else [self.path / pattern]
+            self.set_aside({path: "it is no file" for path in files if os.path.lexists(path) and not path.is_file()})
 
     def check(self) -> None:
         """Check that the folder is still there, and is still the one that is held, if it is.
@@ -160,6 +173,12 @@ class RunFolder:
         _require_readable(self.path)
         if not self._is_ours():
             raise RunError(f"{self.path} holds no whydeep run (no manifest.json of one): give the folder of a run")
+        for name in FOLDERS:
+            if os.path.lexists(self.path / name) and not (self.path / name).is_dir():
+                raise RunError(
+                    f"{self.path / name} is no folder: run the same command again, which sets it aside and measures "
+                    "what is missing"
+                )
 
     def record(self) -> dict[str, Any] | None:
         """Return the manifest, or its backup; None if neither is there as it was written."""
@@ -172,7 +191,7 @@ class RunFolder:
 
     def _read_manifest(self, name: str) -> dict[str, Any] | None:
         try:
-            data = (self.path / name).read_bytes()
+            data = read_regular(self.path / name)
             try:
                 content = unseal(data, name)[0]
             except UnsealedError:
@@ -191,7 +210,7 @@ class RunFolder:
         for pattern in ("results/*.nc", "units/*/*/*.nc"):
             for path in self.path.glob(pattern):
                 try:
-                    unseal(path.read_bytes(), self.name(path))
+                    unseal(read_regular(path), self.name(path))
                 except (OSError, DamagedError):
                     continue
                 yield path
@@ -244,7 +263,7 @@ class RunFolder:
             UnsealedError: It has no seal.
         """
         try:
-            return unseal(path.read_bytes(), self.name(path))[1]
+            return unseal(read_regular(path), self.name(path))[1]
         except OSError as error:
             raise DamagedError(f"it cannot be read ({error.strerror})") from None
 
@@ -255,7 +274,7 @@ class RunFolder:
             DamagedError: It is not as it was written, belongs to something else, or can't be read.
         """
         try:
-            data = path.read_bytes()
+            data = read_regular(path)
             return unseal(data, self.name(path))[0]
         except OSError as error:
             raise DamagedError(f"{path} cannot be read ({error.strerror})") from None
@@ -276,11 +295,13 @@ class RunFolder:
 
     def set_aside(self, files: Mapping[Path, str]) -> None:
         """Move files that are not as they were written to damaged/, and name them with the reasons that are given."""
+        if not files:
+            return
         for path in files:
             target = self.path / "damaged" / self.name(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             count = 1
-            while target.exists():
+            while os.path.lexists(target):
                 target = target.with_name(f"{path.name}.{count}")
                 count += 1
             path.replace(target)
@@ -346,19 +367,20 @@ class RunFolder:
         return tuple(seed for seed in job.seeds if seed not in whole)
 
     def damaged(self, job: Job) -> dict[Path, str]:
-        """Return the units of a job that are not as they were written, and why."""
-        states = self._states(job)
-        return {self.unit(job, seed): str(state) for seed, state in states.items() if isinstance(state, DamagedError)}
+        """Return the units of a job that are not as they were written, and folders of its digest that are misplaced."""
+        states, place = self._states(job), self.unit(job, 0).parent
+        wrong = {self.unit(job, seed): str(state) for seed, state in states.items() if isinstance(state, DamagedError)}
+        strays = [path for path in place.parent.glob(f"*-{job.digest}") if path != place]
+        return wrong | dict.fromkeys(strays, f"it belongs to {place.name}")
 
     def _states(self, job: Job) -> dict[int, str | DamagedError]:
         """Look at the units of a job that are on disk: the checksum of each, or what is wrong with it."""
         states = {}
         for seed in job.seeds:
             path = self.unit(job, seed)
-            try:
-                status = path.stat()
-            except FileNotFoundError:
+            if not path.is_file():  # what is something else was set aside
                 continue
+            status = path.stat()
             now = status.st_mtime_ns, status.st_size
             before = self._looked_at.get(path)
             if before is None or before[0] != now:
@@ -376,9 +398,9 @@ class RunFolder:
         """Return the checksums of whole units: digest of a setting -> seed -> checksum."""
         sums: dict[str, dict[int, str]] = {}
         for digest in digests:
-            paths = {seed: next(self._units(experiment).glob(f"*-{digest}/{_unit_file(seed)}"), None) for seed in seeds}
-            states = {seed: self._checksum(path) for seed, path in paths.items() if path is not None}
-            sums[digest] = {seed: state for seed, state in states.items() if isinstance(state, str)}
+            places = list(self._units(experiment).glob(f"*-{digest}"))
+            states = [(seed, self._checksum(place / _unit_file(seed))) for seed in seeds for place in places]
+            sums[digest] = {seed: state for seed, state in states if isinstance(state, str)}
         return sums
 
     def store(self, job: Job, seed: int, data: bytes) -> None:
@@ -434,7 +456,7 @@ class RunFolder:
             DamagedError: They are not as they were written.
         """
         path = self.results(experiment)
-        if not path.exists():
+        if not os.path.lexists(path):
             raise RunError(
                 f"{self.path} holds no results of {experiment}; {near_names(experiment, self.experiments())}"
             )
@@ -464,6 +486,17 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def read_regular(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        OSError: It can't be read, or is something else, such as a pipe, which may have no end.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return path.read_bytes()
 
 
 def _unit_file(seed: int) -> str:

@@ -64,7 +64,7 @@ def _misfits(folder: RunFolder) -> Iterator[str]:
         except DamagedError:
             continue  # its own line
         made_from[name] = results.attrs.get("units", "")
-        if results.attrs.get("unit_digests") and (folder.path / "units" / name).exists():
+        if results.attrs.get("unit_digests") and (folder.path / "units").is_dir():
             sums = folder.checksums(name, results.attrs["unit_digests"].split(), results.seed.values.tolist())
             if units_digest(results.seed.values.tolist(), sums) != made_from[name]:
                 yield f"results/{name}.nc: made from other units than those that are there: run {name} again"
