@@ -420,6 +420,23 @@ def test_other_parts_are_refused(change, engine):
             use()
 
 
+@pytest.mark.parametrize("tied_first", [False, True])
+@pytest.mark.parametrize("engine", ["vmap", "one-by-one"])
+def test_weights_that_are_tied_or_untied_are_refused(engine, tied_first):
+    net = seeded(lambda: nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)))
+    other = nn.Parameter(net[2].weight.detach().clone())
+    if tied_first:
+        tie(net)
+    landscape = Landscape(net, DATA, CrossEntropy(), engine=engine)
+    landscape.losses()
+    if tied_first:
+        net[2].weight = other
+    else:
+        tie(net)
+    with pytest.raises(SettingError, match=r"was changed since the landscape was made \(2.weight is "):
+        landscape.losses()
+
+
 def test_a_landscape_of_a_rounded_network_follows_as_well():
     net = seeded(lambda: MLP((FEATURES, 5, CLASSES)))
     smooth = Landscape(net, DATA, CrossEntropy()).rounded(0.1)

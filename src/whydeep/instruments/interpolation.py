@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from whydeep.errors import SettingError
 from whydeep.networks.functional import copied
-from whydeep.networks.structure import attributes, difference, structure
+from whydeep.networks.structure import describe, difference
 from whydeep.population import Population
 
 NEAR = 1e-6
@@ -47,7 +47,7 @@ def interpolate(
     if len(ends[0]) != len(ends[1]):
         raise SettingError(f"{len(ends[0])} and {len(ends[1])} members cannot be paired: give as many of both")
     layouts = [(end.layout, {name: buffer.shape[1:] for name, buffer in end.buffers.items()}) for end in ends]
-    differ = any(difference(*(parts(end.template) for end in ends)) for parts in (structure, attributes))
+    differ = any(difference(*parts) for parts in zip(*(describe(end.template) for end in ends), strict=True))
     if layouts[0] != layouts[1] or differ or ends[0].dtype != ends[1].dtype:
         raise SettingError(f"{ends[0]!r} and {ends[1]!r} differ in architecture or type: there is no line between them")
     pairs = len(ends[0])

@@ -16,7 +16,7 @@ from whydeep.landscape.engines import Engine, EngineName, make_engine
 from whydeep.landscape.reading import Batch, check_mean, check_parts, mixed, read, with_parts
 from whydeep.networks.functional import check_surroundings, copied, in_precision, precise
 from whydeep.networks.rounding import rounded
-from whydeep.networks.structure import attributes, check_parameters, difference, structure, take_over
+from whydeep.networks.structure import check_parameters, describe, difference, take_over
 from whydeep.population import Population
 from whydeep.population.engines import SAMPLES_TRIED
 from whydeep.population.layout import Layout
@@ -89,7 +89,7 @@ class Landscape:
         if dtype not in (torch.float32, torch.float64):
             raise SettingError(f"a landscape is computed in float32 or float64, not in {dtype}")
         self._template = in_precision(copied(template), dtype).eval()
-        self._structure, self._attributes = structure(template), attributes(template)
+        self._structure, self._attributes = describe(template)
         self._layout = Layout.of(self._template.named_parameters())
         if parameters is None:
             parameters = [name for name, parameter in template.named_parameters() if parameter.requires_grad]
@@ -198,13 +198,13 @@ class Landscape:
         """
         if isinstance(self._networks, Population):
             return
-        now = structure(self._networks)
+        now, given = describe(self._networks)
         if now != self._structure:
             raise SettingError(
                 f"{type(self._networks).__name__} was changed since the landscape was made "
                 f"({difference(now, self._structure)}): make another landscape"
             )
-        before, self._attributes = self._attributes, attributes(self._networks)
+        before, self._attributes = self._attributes, given
         if take_over(self._template, before, self._attributes) and isinstance(self._engine, ClosedForm):
             self._engine = self._make_engine()
 

@@ -71,7 +71,7 @@ def load(module: nn.Module, parameters: Named, buffers: Named, *, tracked: Conta
             parameter.requires_grad_(name in tracked).copy_(parameters[name])
     for name, buffer in buffers.items():
         owner, _, own_name = name.rpartition(".")
-        setattr(module.get_submodule(owner), own_name, buffer.clone())
+        module.get_submodule(owner)._buffers[own_name] = buffer.clone()
     return own
 
 

@@ -15,38 +15,37 @@ PLAIN = {bool, int, float, complex, str, type(None), torch.dtype}
 Parts = dict[str, Any]
 
 
-def structure(module: nn.Module) -> Parts:
-    """Map the names of all parts to their types, and of parameters to their shapes; hooks and forwards of their own.
+def describe(module: nn.Module) -> tuple[Parts, Parts]:
+    """Describe a module by its structure, and by its plain attributes.
 
-    >>> structure(nn.Linear(2, 1))
-    {'module': 'Linear', 'weight': (1, 2), 'bias': (1,)}
+    Returns:
+        structure: types of all parts, shapes of parameters (of a tied one the name that it has first), hooks, and
+            forwards of their own, by name.
+        attributes: numbers, strings, tuples of them, and tensors that are no buffers, by name.
+
+    >>> describe(nn.Sequential(nn.Linear(2, 1), nn.Softplus(beta=2.0)))[0]
+    {'module': 'Sequential', '0': 'Linear', '0.weight': (1, 2), '0.bias': (1,), '1': 'Softplus'}
     """
-    parts: Parts = {}
+    structure: Parts = {}
+    attributes: Parts = {}
+    names: dict[int, str] = {}
     for name, part in module.named_modules(remove_duplicate=False):
-        parts[name or "module"] = type(part).__name__
-        held = vars(part)
-        for kind in HOOKS:
-            if held[kind]:
-                parts[f"{name}.{kind}"] = f"{len(held[kind])} hooks"
-        if "forward" in held:
-            parts[f"{name}.forward"] = getattr(held["forward"], "__func__", held["forward"])
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        parts[name] = tuple(parameter.shape)
-    return parts
-
-
-def attributes(module: nn.Module) -> Parts:
-    """Map names to the plain attributes of all parts: numbers, strings, tuples of them, tensors that are no buffers.
-
-    >>> attributes(nn.Softplus(beta=2.0))["beta"]
-    2.0
-    """
-    return {
-        f"{name}.{key}" if name else key: value
-        for name, part in module.named_modules(remove_duplicate=False)
-        for key, value in vars(part).items()
-        if key not in INTERNAL and _is_plain(value)
-    }
+        structure[name or "module"] = type(part).__name__
+        start, held = f"{name}." if name else "", vars(part)
+        for key, value in held.items():
+            if key not in INTERNAL:
+                if key == "forward":
+                    structure[f"{start}forward"] = getattr(value, "__func__", value)
+                elif _is_plain(value):
+                    attributes[start + key] = value
+        for key in HOOKS:
+            if held[key]:
+                structure[start + key] = f"{len(held[key])} hooks"
+        for key, parameter in held["_parameters"].items():
+            if parameter is not None:
+                first = names.setdefault(id(parameter), start + key)
+                structure[start + key] = tuple(parameter.shape) if first == start + key else first
+    return structure, attributes
 
 
 def _is_plain(value: Any) -> bool:
@@ -70,7 +69,7 @@ def take_over(copy: nn.Module, before: Parts, now: Parts) -> bool:
 def difference(first: Parts, second: Parts) -> str | None:
     """Say in what the first parts differ from the second; None if in nothing.
 
-    >>> difference(structure(nn.Tanh()), structure(nn.ReLU()))
+    >>> difference(describe(nn.Tanh())[0], describe(nn.ReLU())[0])
     'module is Tanh instead of ReLU'
     """
     for name in {**second, **first}:

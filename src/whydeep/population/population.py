@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from whydeep import notebook
 from whydeep.errors import SettingError
 from whydeep.networks.functional import copied, in_precision
-from whydeep.networks.structure import Parts, attributes, check_parameters, difference, structure
+from whydeep.networks.structure import Parts, check_parameters, describe, difference
 from whydeep.population.layout import Layout
 from whydeep.population.streams import Stream, member_streams
 
@@ -52,7 +52,7 @@ class Population:
         self.seeds: tuple[int, ...] | None = None
         self.flat = torch.zeros(len(modules), self.layout.row, dtype=kinds.pop(), device=device)
         self.parameters = self.layout.views(self.flat)
-        expected = structure(modules[0]), attributes(modules[0]), _buffer_shapes(modules[0])
+        expected = *describe(modules[0]), _buffer_shapes(modules[0])
         for index, module in enumerate(modules):
             self._take(index, module, *expected)
         self.buffers = {
@@ -66,7 +66,7 @@ class Population:
         wanted = {slot.name: slot.shape for slot in self.layout.slots}
         if shapes != wanted:
             raise SettingError(f"module {index} does not have the parameters of module 0: {shapes} instead of {wanted}")
-        given = structure(module), attributes(module), _buffer_shapes(module)
+        given = *describe(module), _buffer_shapes(module)
         for own, wanted in zip(given, expected, strict=True):  # as with another activation between the parameters
             other = difference(own, wanted)
             if other:
