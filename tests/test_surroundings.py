@@ -56,17 +56,37 @@ def prepared(monkeypatch):
 
 
 def test_warnings_and_threads_that_end_are_lines(prepared, capsys):
-    warnings.warn("two\nlines", RuntimeWarning, stacklevel=1)
+    for _ in range(2):
+        warnings.warn("two\nlines", RuntimeWarning, stacklevel=1)
     thread = threading.Thread(target=lambda: 1 / 0)
     thread.start()
     thread.join()
     assert capsys.readouterr().err.splitlines() == [
         "whydeep: RuntimeWarning: two lines",
-        "whydeep: a worker or a thread ended: ZeroDivisionError: division by zero",
+        "whydeep: a thread ended: ZeroDivisionError: division by zero",
     ]
 
 
 def test_a_worker_that_cannot_start_says_so_in_a_line():
-    code = "import whydeep.surroundings as s; s.tell_of_a_worker(); raise MemoryError"
+    code = "import whydeep.runs; raise MemoryError"
+    environment = os.environ | {"WHYDEEP_WORKER": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "whydeep: a worker ended: MemoryError\n")
+
+
+@pytest.mark.parametrize("command", [["data"], ["data", "--data-dir", "~/images"]])
+def test_a_user_without_a_home_and_without_an_entry_among_users(command):
+    code = f"""
+import os, pwd
+def nobody(user):
+    raise KeyError(user)
+pwd.getpwuid = nobody
+for name in [name for name in os.environ if name in ("HOME", "USER", "LOGNAME", "USERNAME", "LNAME") or name[:3] == "XDG"]:
+    del os.environ[name]
+from whydeep.cli import main
+main({command})
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "whydeep: a worker or a thread ended: MemoryError\n")
+    assert done.returncode == (2 if "--data-dir" in command else 0)
+    assert "Traceback" not in done.stderr
+    assert all(line.startswith("whydeep: ") for line in done.stderr.splitlines())

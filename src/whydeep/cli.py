@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Annotated
 # this when torch is imported, so it is set before any module that imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import multiprocessing
-
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
@@ -28,15 +26,12 @@ from whydeep.mistakes import explain_mistake
 from whydeep.streams import say, tell
 from whydeep.study.design import Scale
 from whydeep.study.request import Request, check_number, merge_changes, read_study
-from whydeep.surroundings import prepare_surroundings, tell_of_a_worker
+from whydeep.surroundings import prepare_surroundings
 
 if TYPE_CHECKING:
     from whydeep.runs import RunFolder
     from whydeep.study.registry import Registry
     from whydeep.study.verdicts import Verdicts
-
-if multiprocessing.parent_process() is not None:  # a worker imports this first, as it is the main program's
-    tell_of_a_worker()
 
 Experiments = Annotated[Positional[tuple[str, ...]], arg(metavar="[EXPERIMENT ...]")]
 UserClaimsPath = Annotated[Path | None, arg(metavar="FILE")]

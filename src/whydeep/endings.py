@@ -67,6 +67,8 @@ def final_status(status: int) -> int:
 def _explain_refusal(error: OSError) -> int:
     """Say what the operating system refused; 2 if it is about a file or folder that was named."""
     remedy = REMEDIES.get(error.errno or 0, "mend that, and try again")
+    if error.errno == errno.ENOENT and error.filename is None:  # the system says no more of it
+        remedy = "the current folder was deleted: go to another, and give the same command again"
     if error.filename is None:
         tell(f"the operating system refuses ({error.strerror or one_line(error)}): {remedy}")
         return 1

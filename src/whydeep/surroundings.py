@@ -6,7 +6,6 @@ Figures are the same bytes for everyone, and what packages remark to developers 
 import logging
 import os
 import signal
-import sys
 import threading
 import warnings
 from importlib.util import find_spec
@@ -50,10 +49,14 @@ def _prepare_matplotlib() -> None:
 
 
 def _remark_in_lines() -> None:
-    """Write warnings, and what this package logs, as lines."""
+    """Write warnings, each once, and what this package logs, as lines."""
+    said = set()
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        tell(f"{category.__name__}: {message}")
+        text = f"{category.__name__}: {message}"
+        if text not in said:
+            said.add(text)
+            tell(text)
 
     warnings.showwarning = show
     if threading.excepthook is threading.__excepthook__:
@@ -64,14 +67,9 @@ def _remark_in_lines() -> None:
         logger.addHandler(_Lines())
 
 
-def tell_of_a_worker() -> None:
-    """Write what ends this process, a worker, before it can do anything, as a line."""
-    sys.excepthook = lambda kind, error, place: _tell_of(error)
-
-
 def _tell_of(error: BaseException | None) -> None:
     if error is not None and not isinstance(error, SystemExit):
-        tell(f"a worker or a thread ended: {one_line(error)}")
+        tell(f"a thread ended: {one_line(error)}")
 
 
 class _Lines(logging.Handler):

@@ -164,3 +164,15 @@ def test_a_measurement_fails_alone_whatever_it_raises(workplace, whydeep, in_thi
     assert status == 1
     assert "FAILED: walk wide" in out
     assert "2 units measured" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["Path(file).unlink()", "Path(file).write_text('EXPERIMENT = 3')"])
+def test_a_file_that_changes_during_the_run_fails_its_jobs_in_a_line_each(workplace, change):
+    code = f"from pathlib import Path\ndef odd(plan):\n    file = {str(workplace / 'walk.py')!r}\n    {change}\n    return settings(plan)\n"
+    Path("walk.py").write_text(f"{MINIMAL}{code}EXPERIMENT = walk(functions=(odd, measure))\n")
+    words = ["run", "walk.py", "--scale", "smoke", "--seeds", "1", "--out", "out"]
+    done = subprocess.run([sys.executable, "-m", "whydeep", *words], capture_output=True, text=True, timeout=100)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode in (1, 2)
+    assert all(line.startswith(("whydeep: ", "0 of")) for line in done.stderr.splitlines())

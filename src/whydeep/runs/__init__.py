@@ -2,7 +2,7 @@
 
 unit       the smallest thing that is kept: one setting of one experiment for one seed; its digest
 schedule   measuring the units that are missing, longest jobs first
-workers    the processes that train, one thread each
+workers    the processes that train, one thread each; as_worker: how their end is told
 interrupt  SIGINT and SIGTERM: whether one has come
 folder     what a run writes, and where
 netcdf     a data set as the bytes of a netCDF4 file, the same bytes every time
@@ -19,6 +19,7 @@ checkpoint the state of a job's loops, from which it can go on; packing: as byte
 display    progress for people: bars on a terminal, lines elsewhere
 """
 
+from whydeep.runs import as_worker  # noqa: F401 - first of all
 from whydeep.runs.cores import available_cores
 from whydeep.runs.display import BarDisplay, Display, LineDisplay, choose_display
 from whydeep.runs.estimate import Piece, estimate_range

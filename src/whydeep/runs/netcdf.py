@@ -23,7 +23,7 @@ def to_bytes(dataset: xarray.Dataset) -> bytes:
         Exception: whatever xarray and h5netcdf say of values that netCDF4 cannot hold, such as an
             attribute that is a bool or None.
     """
-    name = f"in memory {next(_NUMBERS)}"  # HDF5 takes those of one name for one file
+    name = f"/in memory {next(_NUMBERS)}"  # HDF5 takes those of one name for one file
     store = H5NetCDFStore.open(name, mode="w", driver="core", driver_kwds={"backing_store": False})
     try:
         dataset.drop_encoding().dump_to_store(store)

@@ -15,6 +15,7 @@ from typing import Any
 
 import whydeep
 from whydeep.runs import netcdf
+from whydeep.runs.as_worker import WORKER, tell_of_end
 from whydeep.runs.checkpoint import Checkpoint, CheckpointFile
 from whydeep.runs.machine import machine_kind
 from whydeep.runs.progress import ProgressFile
@@ -31,6 +32,7 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**28),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    WORKER: "1",
     "THP_MEM_ALLOC_ENABLE": "1",  # large pages: batches are gathered from a large tensor a fifth faster
 }
 
@@ -74,6 +76,14 @@ def perform(job: Job, context: Context, progress: Path, checkpoint: tuple[Path, 
 
 class _Worker(multiprocessing.context.SpawnProcess):
     """A process that ends when it is terminated, though it is deaf to the signal: a pool that breaks waits for it."""
+
+    def run(self) -> None:
+        """Work; what no job can take is said in a line."""
+        try:
+            super().run()
+        except Exception as error:
+            tell_of_end(error)
+            os._exit(1)
 
     def terminate(self) -> None:
         self.kill()

@@ -120,15 +120,31 @@ def _locate(module: str, name: str, path: Path | None, digest: str) -> Any:
     return home
 
 
+class _Lost:
+    """Stands for what cannot be loaded in this process: its job fails when it is called, and not the process."""
+
+    def __init__(self, error: Exception):
+        self.error = error
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise self.error
+
+
 def _restore(module: str, name: str, path: Path | None, digest: str, state: bytes) -> Any:
-    kind = _locate(module, name, path, digest)
+    try:
+        kind = _locate(module, name, path, digest)
+    except Exception as error:
+        return _Lost(error)
     restored = object.__new__(kind)
     restored.__dict__.update(pickle.loads(state))
     return restored
 
 
-def _restore_function(module: str, name: str, path: Path | None, digest: str) -> PortableFunction:
-    return PortableFunction(_locate(module, name, path, digest))
+def _restore_function(module: str, name: str, path: Path | None, digest: str) -> PortableFunction | _Lost:
+    try:
+        return PortableFunction(_locate(module, name, path, digest))
+    except Exception as error:
+        return _Lost(error)
 
 
 def _with_imports(path: Path) -> list[Path]:
