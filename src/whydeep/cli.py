@@ -320,7 +320,7 @@ def _run_command(given: list[str]) -> int:
     with _importing():
         from whydeep.study.run import run_study
     outcome = run_study(command)
-    return 130 if outcome.interrupted else 1 if outcome.failures else 0
+    return 130 if outcome.interrupted else 1 if outcome.failures or outcome.stopped else 0
 
 
 def _parse(given: list[str]) -> Request | List | Report | Claims | Verify | Data | Bench:

@@ -15,8 +15,8 @@ from whydeep.report import curves
 from whydeep.report.style import figure_style, to_files
 from whydeep.study import Request, Run
 from whydeep.study.drawing import make_figures, make_tables
+from whydeep.study.resolve import make_plan
 from whydeep.study.results import combine
-from whydeep.study.run import make_plan
 
 
 def settings_of(experiment, scale="smoke", **changes):

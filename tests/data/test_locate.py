@@ -323,7 +323,7 @@ def test_data_that_change_after_they_were_described_are_refused(tmp_path, make, 
     found = locate(str(path))
     described = replace(found, fingerprint=found.load().fingerprint)
     change(path)
-    line = f"{path}: is not what the run began with: leave it as it is, and run again"
+    line = f"{path}: is not the data set that the run began with: put that one here, and run again"
     for source in (described, pickle.loads(pickle.dumps(described))):
         with pytest.raises(DataError) as error:
             source.load()

@@ -18,7 +18,7 @@ from whydeep.runs import execute
 from whydeep.runs.folder import CONTENTS
 from whydeep.study import Registry, Request, console, run_study
 from whydeep.study.request import read_study
-from whydeep.study.run import resolve
+from whydeep.study.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

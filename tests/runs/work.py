@@ -1,18 +1,19 @@
 """Cheap work for the tests of runs: settings, measurements, and a study that can be killed.
 
-As a program, ``python work.py FOLDER SECONDS LATER`` runs two jobs that take SECONDS and four that take LATER.
+As a program, ``python work.py FOLDER SECONDS LATER [CLUSTER]`` runs two jobs that take SECONDS and four that take LATER.
 """
 
 import os
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import xarray
 
-from whydeep.runs import Context, Display, Job, Manifest, RunFolder, digest, execute
+from whydeep.runs import Context, Display, Job, Manifest, RunFolder, digest, execute, open_cluster
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,16 @@ def failing(setting, seeds, context):
     raise ValueError(f"no luck at {setting.name}\nsecond line")
 
 
+def endless(setting, seeds, context):
+    while True:
+        context.progress(0.5)
+        time.sleep(0.05)
+
+
+def leaving(setting, seeds, context):
+    sys.exit(3)
+
+
 def dying(setting, seeds, context):
     time.sleep(setting.seconds)
     os._exit(9)
@@ -99,20 +110,30 @@ def study_jobs(seconds: float, later: float) -> list[Job]:
     return [make_job(noise, level, cost=10.0 - level, seconds=seconds if level < 2 else later) for level in range(6)]
 
 
-def study(path: str, seconds: float, later: float) -> int:
+def nothing_needed() -> None:
+    pass
+
+
+def study(path: str, seconds: float, later: float, cluster: str = "") -> int:
     folder = RunFolder(path)
     pids = Path(f"{path}-pids")
     pids.mkdir(exist_ok=True)
     with folder.claim(), Manifest(folder, configuration={}, seeds=[0, 1], device="cpu", command=["work"]) as manifest:
         jobs = study_jobs(seconds, later)
-        outcome = execute(jobs, folder, Context(source=str(pids)), display=Display())
+        context = Context(source=str(pids))
+        with open_cluster(cluster, 2, nothing_needed, folder.progress) if cluster else nullcontext() as executor:
+            outcome = execute(jobs, folder, context, executor=executor, display=Display())
         manifest.add(outcome)
-        if outcome.interrupted:
-            return 130
+        if outcome.interrupted or outcome.stopped:
+            print(outcome.stopped, file=sys.stderr)
+            return 130 if outcome.interrupted else 1
         levels = [folder.load(job) for job in jobs]
         folder.write_results("toy", xarray.concat(levels, dim="level", join="exact"))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(study(sys.argv[1], *map(float, sys.argv[2:])))
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from runs import work  # whose functions other processes can import
+
+    sys.exit(work.study(sys.argv[1], *map(float, sys.argv[2:4]), *sys.argv[4:]))

@@ -7,7 +7,7 @@ import pytest
 from whydeep.data import map_dataset
 from whydeep.runs import RunFolder, execute
 from whydeep.study import cost
-from whydeep.study.run import Study
+from whydeep.study.resolve import Study
 
 
 def test_cost_is_said_for_each_experiment_and_together(toys, whydeep, monkeypatch):
@@ -54,9 +54,9 @@ def test_a_run_keeps_to_the_memory_that_it_is_given(toys, workplace, whydeep, mo
 
 
 def test_by_default_it_is_what_is_free(toys, workplace, monkeypatch):
-    monkeypatch.setattr("whydeep.study.run.available_memory", lambda: 10 * 2**30)
+    monkeypatch.setattr("whydeep.study.resolve.available_memory", lambda: 10 * 2**30)
     from whydeep.study import Request
-    from whydeep.study.run import resolve
+    from whydeep.study.resolve import resolve
 
     study = resolve(Request(("walk",)))
     assert isinstance(study, Study)

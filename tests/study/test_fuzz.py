@@ -22,6 +22,7 @@ from whydeep.cli import main
 from whydeep.runs import Outcome, execute
 from whydeep.study import Registry
 from whydeep.study import run as run_module
+from whydeep.study.resolve import resolve
 
 CORPUS = Path(__file__).parent / "corpus"
 COMMANDS = [json.loads(line) for line in (CORPUS / "commands.jsonl").read_text().splitlines()]
@@ -53,7 +54,7 @@ class Stream(io.TextIOWrapper):
 
 def plan_only(request):
     """Resolve a request and plan its jobs, and train nothing."""
-    run_module.resolve(request).jobs()
+    resolve(request).jobs()
     return Outcome()
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 
 from whydeep.study import Registry, Request, run_study
 from whydeep.study.request import merge_changes, read_study
-from whydeep.study.run import resolve
+from whydeep.study.resolve import resolve
 
 SMALL = (
     "batch-size.train_images=100",

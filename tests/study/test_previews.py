@@ -12,7 +12,7 @@ import xarray as xr
 
 from whydeep.cli import _parse
 from whydeep.study import Registry
-from whydeep.study.run import resolve
+from whydeep.study.resolve import resolve
 from whydeep.study.verdicts import deciding_command
 
 RUN = ("run", "walk", "--scale", "smoke", "--seeds", 4, "--out", "run")

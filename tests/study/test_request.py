@@ -10,7 +10,7 @@ from whydeep.cli import _parse
 from whydeep.errors import DataError, SettingError
 from whydeep.study import Request, console
 from whydeep.study.request import read_study
-from whydeep.study.run import resolve
+from whydeep.study.resolve import resolve
 
 WORDS = ["run", "batch-size", "--scale", "smoke", "--seeds", "3", "--set", "batch-size.epochs=2"]
 

@@ -60,7 +60,9 @@ class Source:
                 return _read(self)
             images = _read_once(replace(self, fingerprint=""))
         if images.fingerprint != self.fingerprint:
-            raise DataError(f"{images.origin}: is not what the run began with: leave it as it is, and run again")
+            raise DataError(
+                f"{images.origin}: is not the data set that the run began with: put that one here, and run again"
+            )
         return images
 
 

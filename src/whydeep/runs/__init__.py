@@ -3,6 +3,9 @@
 unit       the smallest thing that is kept: one setting of one experiment for one seed; its digest
 schedule   measuring the units that are missing, longest jobs first
 workers    the processes that train, one thread each; as_worker: how their end is told
+cluster    the workers of a Dask cluster instead
+remote     ... what such a worker does
+connect    ... and how a cluster is reached, or started
 interrupt  SIGINT and SIGTERM: whether one has come
 folder     what a run writes, and where
 netcdf     a data set as the bytes of a netCDF4 file, the same bytes every time
@@ -20,6 +23,8 @@ display    progress for people: bars on a terminal, lines elsewhere
 """
 
 from whydeep.runs import as_worker  # noqa: F401 - first of all
+from whydeep.runs.cluster import Cluster
+from whydeep.runs.connect import open_cluster
 from whydeep.runs.cores import available_cores
 from whydeep.runs.display import BarDisplay, Display, LineDisplay, choose_display
 from whydeep.runs.estimate import Piece, estimate_range
@@ -34,6 +39,7 @@ from whydeep.runs.workers import worker_surroundings
 
 __all__ = [
     "BarDisplay",
+    "Cluster",
     "Context",
     "DamagedError",
     "Display",
@@ -56,6 +62,7 @@ __all__ = [
     "format_duration",
     "git_state",
     "machine_kind",
+    "open_cluster",
     "read_manifest",
     "remove",
     "without_seal",

@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -35,7 +36,7 @@ class Manifest:
     """The record of one run, written when it begins and when it ends.
 
     In a folder that is continued, earlier runs are kept in short under ``history`` and the seconds of
-    their jobs under ``jobs``.
+    their jobs under ``jobs``; ``machines`` says how many units each kind of machine measured.
 
     >>> import tempfile
     >>> folder = RunFolder(tempfile.mkdtemp())
@@ -74,6 +75,7 @@ class Manifest:
             "git": git_state(Path(whydeep.__file__).parent),
             "failures": [],
             "jobs": earlier.get("jobs", []),
+            "machines": earlier.get("machines", {}),
             "history": _history(earlier),
         }
 
@@ -81,8 +83,9 @@ class Manifest:
         """Take in how an execution ended; a run may have several."""
         new = {_key(job): job for job in map(asdict, outcome.timings)}
         self.record["jobs"] = [job for job in self.record["jobs"] if _key(job) not in new] + list(new.values())
+        self.record["machines"] = _count_machines(self.record["jobs"])
         self.record["failures"] += map(asdict, outcome.failures)
-        self._interrupted |= outcome.interrupted
+        self._interrupted |= outcome.interrupted or bool(outcome.stopped)
 
     def __enter__(self) -> Self:
         self._write()
@@ -169,6 +172,12 @@ def _installed(packages: Sequence[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def _count_machines(jobs: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Count the units that each kind of machine measured, where it is known."""
+    kinds = {(job["experiment"], job["setting"], seed): job.get("machine") for job in jobs for seed in job["seeds"]}
+    return dict(Counter(kind for kind in kinds.values() if kind).most_common())
 
 
 def _key(job: dict[str, Any]) -> tuple:

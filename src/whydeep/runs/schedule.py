@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from whydeep.errors import SettingError, printable_line
+from whydeep.runs.cluster import Cluster, SchedulerLostError
 from whydeep.runs.display import Display, choose_display
 from whydeep.runs.estimate import Piece, estimate_range
 from whydeep.runs.folder import RunFolder
@@ -24,6 +25,7 @@ from whydeep.runs.workers import Workers, perform
 from whydeep.sizes import format_size
 
 TICK = 0.2  # seconds between two looks at signals and progress
+ESTIMATE = 1.0  # seconds between two estimates of the time left
 LONGEST_JOB = 300.0
 """Predicted seconds of a job, if it has several seeds."""
 LONG_SEED = 100.0
@@ -59,12 +61,16 @@ class Timing:
 
 @dataclass
 class Outcome:
-    """How an execution ended: units ``finished`` now, and units ``skipped`` because they were on disk."""
+    """How an execution ended: units ``finished`` now, and units ``skipped`` because they were on disk.
+
+    ``stopped`` says why it could not go on, if its executor was lost.
+    """
 
     finished: int = 0
     skipped: int = 0
     failures: list[Failure] = field(default_factory=list)
     interrupted: bool = False
+    stopped: str = ""
     timings: list[Timing] = field(default_factory=list)
 
 
@@ -92,7 +98,7 @@ def execute(
         folder: where units are kept; hold it with ``folder.claim()``.
         context: what all jobs share.
         workers: processes of one thread each; with an executor, the places that jobs are shared out to.
-        executor: any other place to run, such as Dask's ``client.get_executor()``; it stays open.
+        executor: any other place to run, such as a `Cluster`; it stays open.
         split: whether seeds may be measured in other groups than a job's: those that are missing, in jobs of some
             minutes. Otherwise a job that is partly there is measured again with all its seeds.
         memory: bytes that all workers together may use, as far as their needs were predicted.
@@ -105,12 +111,12 @@ def execute(
     if not todo:
         return outcome
     pool = Workers(workers) if executor is None else executor
-    schedule = _Schedule(todo, folder, context, outcome, pool, workers, ours=executor is None)
+    schedule = _Schedule(todo, folder, context, outcome, pool, workers)
     try:
         with interruption() as interrupted, display or choose_display() as shown:
             folder.progress.mkdir(parents=True, exist_ok=True)
             going = True
-            while going and not outcome.interrupted:
+            while going and not outcome.interrupted and not outcome.stopped:
                 going = schedule.advance()
                 shown.show(schedule.snapshot())
                 outcome.interrupted = interrupted()
@@ -214,19 +220,21 @@ class _Schedule:
         outcome: Outcome,
         executor: Executor,
         workers: int,
-        *,
-        ours: bool,
     ) -> None:
         self.waiting = deque(jobs)
         self.suspects: deque[Job] = deque()
         self.running: dict[Future, _Task] = {}
         self._folder, self._context, self._outcome = folder, context, outcome
         self._executor = executor
-        self._workers, self._ours = workers, ours
+        self._workers = workers
+        self._pool = executor if isinstance(executor, Workers | Cluster) else None
         self._started = 0
+        self._ahead = sum(job.cost for job in jobs)  # of what waits
+        self._remaining: tuple[float, float] | None = None
+        self._next_estimate = 0.0
         self._done: list[Piece] = []
         self._units_total = outcome.skipped + sum(len(job.seeds) for job in jobs)
-        self._cost = sum(job.cost for job in jobs)
+        self._cost = self._ahead
 
     def advance(self) -> bool:
         """Start what can start, wait a moment, store what is done; False once nothing is left."""
@@ -248,15 +256,23 @@ class _Schedule:
         """Describe this moment."""
         reports = {task: read_progress(task.progress) for task in self.running.values()}
         pieces = [self._watch(task, report) for task, report in reports.items()]
-        pieces += [Piece(job.experiment, left=job.cost) for job in (*self.waiting, *self.suspects)]
-        left = sum(piece.left for piece in pieces)
+        left = sum(piece.left for piece in pieces) + self._ahead
+        if time.monotonic() >= self._next_estimate:  # what waits may be a hundred thousand jobs
+            pieces += [Piece(job.experiment, left=job.cost) for job in (*self.waiting, *self.suspects)]
+            self._remaining = estimate_range([*self._done, *pieces], self._places)
+            self._next_estimate = time.monotonic() + ESTIMATE
         return Snapshot(
             units=self._outcome.skipped + self._outcome.finished,
             total=self._units_total,
             fraction=1 - left / self._cost,
-            remaining=estimate_range([*self._done, *pieces], self._workers),
+            remaining=self._remaining,
             running=tuple((task.job.label, report[0]) for task, report in reports.items() if report is not None),
         )
+
+    @property
+    def _places(self) -> int:
+        """How many jobs run at once."""
+        return self._pool.places if self._pool else self._workers
 
     def _watch(self, task: _Task, report: tuple[float, float] | None) -> Piece:
         """What is done and left of a running job, and for how long it was watched."""
@@ -269,17 +285,18 @@ class _Schedule:
         return Piece(kind, done=cost * (done - begun), left=cost * (1 - done), seconds=now - task.seen[0])
 
     def _fill(self) -> None:
-        # Our own pool gets no more than it has workers, so that what is in flight is what is running. A
-        # suspect runs alone, so that a second death is its own.
+        # A suspect runs alone, so that a second death is its own.
         if self.suspects and not self.running:
             self._start(self.suspects.popleft(), suspect=True)
         if self.suspects or any(task.suspect for task in self.running.values()):
             return
-        while self.waiting and (not self._ours or len(self.running) < self._workers):
+        room = self._pool.room(len(self.waiting)) if self._pool else math.inf
+        while self.waiting and len(self.running) < room:
             self._start(self.waiting.popleft())
 
     def _start(self, job: Job, *, suspect: bool = False) -> None:
         self._started += 1
+        self._ahead -= job.cost
         progress = self._folder.progress.absolute() / f"{self._started}.txt"
         checkpoint = self._folder.checkpoint(job).absolute(), self._folder.name(self._folder.checkpoint(job))
         future = self._executor.submit(perform, job, self._context, progress, checkpoint)
@@ -297,13 +314,19 @@ class _Schedule:
             self._outcome.timings.append(timing)
             self._done.append(Piece(job.experiment, job.cost * (1 - performed.begun), 0.0, performed.seconds))
             self._folder.drop_checkpoint(job)
-        elif not isinstance(error, BrokenExecutor):  # of the measurement, be it sys.exit: its job fails alone
+        elif not isinstance(
+            error, BrokenExecutor | SchedulerLostError
+        ):  # of the measurement, be it sys.exit: its job fails alone
             first_line = (str(error).strip().splitlines() or [""])[0]
             self._fail(job, f"{type(error).__name__}: {first_line}".removesuffix(": "), error)
-        elif self._ours and not task.suspect:
+        elif isinstance(error, SchedulerLostError):
+            self._outcome.stopped = str(error)
+        elif isinstance(self._pool, Workers) and not task.suspect:
             self.suspects.append(job)
+            self._ahead += job.cost
         else:
-            self._fail(job, "its worker process died, twice (killed, or out of memory?)", error)
+            twice = "its worker process died, twice (killed, or out of memory?)"
+            self._fail(job, str(error) if isinstance(self._pool, Cluster) else twice, error)
 
     def _fail(self, job: Job, message: str, error: BaseException) -> None:
         message, log = printable_line(message), self._folder.log(job)

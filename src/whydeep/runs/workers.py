@@ -100,8 +100,12 @@ class Workers(Executor):
     """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.places = count
         self._pool = self._new_pool()
+
+    def room(self, waiting: int) -> int:
+        """Return how many jobs may be on their way: as many as there are workers, so that all of them run."""
+        return self.places
 
     def submit(self, function: Callable, /, *arguments: Any, **options: Any) -> Future:
         """Run a function in a worker; processes start when they are first needed."""
@@ -133,7 +137,7 @@ class Workers(Executor):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._count, mp_context=_Spawn(), initializer=_start_worker)
+        return ProcessPoolExecutor(self.places, mp_context=_Spawn(), initializer=_start_worker)
 
 
 @contextmanager

@@ -5,7 +5,9 @@ design      values at three scales, and what a user sets
 registry    which experiments there are: installed ones, and those in a user's file
 files       how a user's file is loaded, here and in workers, and what its content is
 request     what a run is asked for; the command line reads it
-run         from settings to jobs, and from jobs to results, figures and the report
+resolve     the request, resolved: experiments, images, plans, and the jobs that these make
+measurement what a job runs, and what must be there
+run         from jobs to results, figures and the report
 results     units put side by side in one data set with named dimensions
 verdicts    claims of a folder, judged together
 drawing     figures and tables of an experiment

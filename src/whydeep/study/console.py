@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
 import xarray as xr
@@ -15,7 +15,7 @@ from whydeep.study.experiment import Experiment
 from whydeep.study.registry import Registry
 
 if TYPE_CHECKING:
-    from whydeep.study.run import Study
+    from whydeep.study.resolve import Study
 
 WIDEST = 32
 """Longer values are cut where they are listed."""
@@ -23,7 +23,7 @@ WIDEST = 32
 
 def headline(study: "Study") -> str:
     """Say what is run, on what, and what was changed."""
-    from whydeep.study.run import device_name
+    from whydeep.study.resolve import device_name
 
     names = ", ".join(experiment.name for experiment in study.experiments)
     request, images = study.request, study.images
@@ -85,6 +85,14 @@ def costs(outcome: Outcome, wall: float, workers: int) -> str:
     return "\n".join(lines)
 
 
+def machines(kinds: Mapping[str, int]) -> str:
+    """Say that units come from several kinds of machines."""
+    if len(kinds) < 2:
+        return ""
+    counts = "; ".join(f"{units} of {kind}" for kind, units in kinds.items())
+    return f"\nunits of {len(kinds)} kinds of machines, equal to the bit only within a kind: {counts}"
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else format_duration(seconds)
 
@@ -95,8 +103,9 @@ def closing(outcome: Outcome, folder: RunFolder) -> str:
         f"FAILED: {failure.experiment} {failure.setting}, seeds {failure.seeds}: {failure.describe(folder.path)}"
         for failure in outcome.failures
     ]
-    if outcome.interrupted:
-        lines.append(f"interrupted: {outcome.finished} units finished and kept; run the same command to go on")
+    if outcome.interrupted or outcome.stopped:
+        why = outcome.stopped or "interrupted"
+        lines.append(f"{why}: {outcome.finished} units finished and kept; run the same command to go on")
     lines.append(f"{outcome.finished} units measured, {outcome.skipped} were there already")
     if folder.report.exists():
         lines.append(f"report: {printable_line(str(folder.report))}")

@@ -14,7 +14,7 @@ from whydeep.runs.schedule import fit_workers, share_out
 from whydeep.sizes import format_size
 from whydeep.study.console import columns
 from whydeep.study.request import Request
-from whydeep.study.run import Study, resolve
+from whydeep.study.resolve import Study, resolve
 
 REFERENCE_SECONDS = 1.6e-4
 """Of a step of one network of 23,860 parameters with a batch of 50, among 10, on the machine that costs are predicted

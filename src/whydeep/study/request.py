@@ -1,6 +1,7 @@
 """What a run is asked for. The command line and the Python interface take the same dataclass; it loads nothing slow."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,6 +34,10 @@ def check_number(option: str, value: int, least: int, most: int) -> None:
     if not is_whole or not least <= value <= most:
         text = str(value) if not is_whole or abs(value) < 10**30 else "one of more than 30 digits"
         raise SettingError(f"{option} must be a whole number from {least:,} to {most:,}, not {text}")
+
+
+ADDRESS = r"(tcp|tls)://(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})"
+"""Of a Dask scheduler."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Request:
     """Processes that train; 0 means one per core that they may use. Results do not depend on it."""
     memory: Annotated[str, arg(metavar="SIZE")] = ""
     """How much memory to use, such as 4G: fewer processes, and fewer seeds together. Default: what is free here."""
+    cluster: Annotated[str | None, arg(metavar="ADDRESS|local|slurm")] = None
+    """Train on a Dask cluster: of a scheduler that runs, such as tcp://host:8786; on this machine; or from Slurm."""
     claims: Annotated[Path | None, arg(metavar="FILE")] = None
     """Claims of your own, in a TOML or a Python file, judged with the others."""
     fresh: bool = False
@@ -87,7 +94,30 @@ class Request:
         check_number("--workers", self.workers, 0, MOST_WORKERS)
         if self.memory:
             read_size("--memory", self.memory)
+        if self.cluster is not None:
+            self._check_cluster()
         split_changes(self.set)
+
+    def _check_cluster(self) -> None:
+        """Raise `SettingError` if it is no cluster, or does not go with other options."""
+        if self.device == "cuda":
+            raise SettingError("--cluster trains on processors, not on GPUs: leave --device cuda or --cluster out")
+        if self.cluster == "slurm" and not self.workers:
+            raise SettingError("--cluster slurm needs --workers N: the processes to ask Slurm for")
+        if self.memory and self.cluster != "local":
+            raise SettingError("--memory is for this machine, and a cluster has its own: leave --memory out")
+        if self.cluster in ("local", "slurm"):
+            return
+        address = re.fullmatch(ADDRESS, str(self.cluster))
+        if not address or not 0 < int(address["port"]) < 2**16:
+            raise SettingError(
+                f"--cluster is {self.cluster!r}, and must be the address of a Dask scheduler such as tcp://host:8786, "
+                "local or slurm"
+            )
+        if self.workers:
+            raise SettingError(
+                f"--workers is for processes that whydeep starts, and {self.cluster} has its own: leave --workers out"
+            )
 
     @property
     def changes(self) -> dict[str, dict[str, Any]]:

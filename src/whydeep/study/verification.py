@@ -15,8 +15,8 @@ from whydeep.runs import DamagedError, Failure, Job, RunFolder, UnsealedError, e
 from whydeep.study.files import is_file_name
 from whydeep.study.registry import Registry
 from whydeep.study.request import Request
+from whydeep.study.resolve import Study, resolve
 from whydeep.study.results import units_digest
-from whydeep.study.run import Study, resolve
 
 TOLERANCE = 1e-3
 """Of units that are measured again on another kind of machine: the largest difference, as a share of the values."""
@@ -121,6 +121,8 @@ def requests_of(requests: Iterable[Request], given: Iterable[str], registry: Reg
                 file = Path(files[Path(word).name]).resolve()
                 names += [name for name, experiment in registry.items() if experiment.file == file]
         if names or not request.experiments:
+            if request.cluster:  # units are measured again here
+                request = replace(request, cluster=None, workers=0, device="cpu")
             yield replace(request, experiments=tuple(dict.fromkeys(names)), claims=None, fresh=False)
 
 
