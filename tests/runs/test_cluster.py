@@ -243,6 +243,18 @@ def test_a_job_whose_workers_die_fails_alone(start, folder):
     assert outcome.finished == 2
 
 
+def test_a_worker_that_comes_back_at_its_address_is_examined_again(start, folder):
+    class Forgetting(Recorder):
+        def show(self, snapshot):
+            super().show(snapshot)
+            if snapshot.units == 2:
+                remote._examined.clear()  # as in a new process
+
+    outcome = run_there([make_job(noise, level) for level in range(6)], folder, start(1), display=Forgetting())
+    assert outcome.finished == 12
+    assert len(remote._examined) == 1
+
+
 def test_workers_that_leave_as_they_were_told_are_not_deaths(start, folder):
     local = start(1)
     outcome = run_there(
@@ -395,3 +407,19 @@ def test_what_keeps_slurm_from_starting_workers_is_one_line(folder, monkeypatch,
     ):
         start()
     assert "\n" not in str(no.value)
+
+
+@pytest.fixture
+def sampled():
+    """A profiler looks at workers all the time."""
+    with dask.config.set({"distributed.worker.profile.enabled": True, "distributed.worker.profile.interval": "1ms"}):
+        yield
+
+
+def test_bytes_do_not_depend_on_a_profiler(sampled, start, folder, tmp_path):
+    jobs = [make_job(noise, level, seeds=tuple(range(40))) for level in range(2)]
+    run_there(jobs, folder, start(1))
+    here = RunFolder(tmp_path / "here")
+    with ThreadPoolExecutor(1) as threads:
+        run(jobs, here, executor=threads)
+    assert contents(folder.path) == contents(here.path)

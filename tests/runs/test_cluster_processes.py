@@ -141,7 +141,7 @@ def test_no_process_is_left_when_a_local_cluster_ends(folder, number, whom):
         wait_until(lambda: not any(map(is_alive, workers_of(folder))), 10)
         wait_until(lambda: not group(process.pid), 10)
         if number != signal.SIGKILL:
-            assert process.stderr.read().strip() == ""
+            assert process.stderr.read() == ""
     assert len(contents(folder.path)) >= 4
 
 

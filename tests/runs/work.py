@@ -124,9 +124,11 @@ def study(path: str, seconds: float, later: float, cluster: str = "") -> int:
         with open_cluster(cluster, 2, nothing_needed, folder.progress) if cluster else nullcontext() as executor:
             outcome = execute(jobs, folder, context, executor=executor, display=Display())
         manifest.add(outcome)
-        if outcome.interrupted or outcome.stopped:
+        if outcome.interrupted:
+            return 130
+        if outcome.stopped:
             print(outcome.stopped, file=sys.stderr)
-            return 130 if outcome.interrupted else 1
+            return 1
         levels = [folder.load(job) for job in jobs]
         folder.write_results("toy", xarray.concat(levels, dim="level", join="exact"))
     return 0

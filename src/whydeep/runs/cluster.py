@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from whydeep.errors import RunError, one_line
-from whydeep.runs.remote import examine, installed_versions, run_job
+from whydeep.runs.remote import UnexaminedError, examine, installed_versions, run_job
 
 ANSWERING = 5.0
 """Seconds to wait for the scheduler's answer."""
@@ -82,7 +82,7 @@ class _Call:
 def _is_lost(attempt: Future) -> bool:
     from distributed import KilledWorker
 
-    return attempt.cancelled() or isinstance(attempt.exception(), KilledWorker | CancelledError)
+    return attempt.cancelled() or isinstance(attempt.exception(), KilledWorker | CancelledError | UnexaminedError)
 
 
 @dataclass(eq=False)
@@ -207,12 +207,12 @@ class Cluster(Executor):
             return
         for address in self._workers.keys() - threads.keys():
             self._retry(self._workers.pop(address).calls, blame=not self._left_as_told(address))
+        lost = [address for address, worker in self._workers.items() if any(call.is_lost for call in worker.calls)]
+        for address in lost:  # which died, and came back at the same address
+            self._retry(self._workers.pop(address).calls, blame=True)
         for address in threads.keys() - self._workers.keys():
-            examination = self._send(address, examine, self._requirements, self._versions, threads[address])
+            examination = self._send(address, examine, self._mark, self._requirements, self._versions, threads[address])
             self._workers[address] = _Worker(examination)
-        lost = [call for worker in self._workers.values() for call in worker.calls if call.is_lost]
-        for call in lost:  # whose worker died, and came back at the same address
-            self._retry([call], blame=True)
 
     def _admit(self) -> dict[str, str]:
         """Give jobs to workers that were examined; return those that cannot take part, and why."""

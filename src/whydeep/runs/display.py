@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+BARS = 16
+"""Jobs that are shown at most."""
+
+
 class Display:
     """Shows snapshots between ``with`` and its end. This one shows nothing; it is the base of the others."""
 
@@ -51,7 +55,7 @@ class LineDisplay(Display):
 
 
 class BarDisplay(Display):
-    """One bar for the whole and one for each running job, on a terminal."""
+    """One bar for the whole and one for each of the first running jobs, on a terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         # rich takes a while to load, and workers never need it
@@ -80,7 +84,7 @@ class BarDisplay(Display):
         """Move the bars."""
         note = f"{snapshot.units} of {snapshot.total} units · {snapshot.time_left}"
         self._progress.update(self._whole, completed=snapshot.fraction, note=note)
-        running = dict(snapshot.running)
+        running = dict(snapshot.running[:BARS])
         for label in self._jobs.keys() - running.keys():
             self._progress.remove_task(self._jobs.pop(label))
         for label, fraction in running.items():

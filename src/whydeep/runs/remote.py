@@ -21,6 +21,8 @@ from whydeep.runs.workers import Performed, perform
 
 STOP = 0.5
 """Seconds between two looks of a job at whether it is still wanted."""
+INTERVAL = 2.0
+"""Seconds between two reports of a job: all go to one file system."""
 PACKAGES = ("torch", "numpy", "scipy", "xarray", "h5netcdf", "h5py", "scikit-learn")
 """Packages on whose versions numbers and bytes depend."""
 NOWHERE = Path(os.devnull, "progress")
@@ -29,6 +31,14 @@ NOWHERE = Path(os.devnull, "progress")
 
 class UnwantedError(Exception):
     """A job is no longer waited for."""
+
+
+class UnexaminedError(Exception):
+    """A worker that was not examined got a job: it died, and came back at the same address."""
+
+
+_examined: set[str] = set()
+"""Names of the marks of runs that this process was examined for."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +74,21 @@ def run_job(work: bytes, mark: Path) -> Performed:
     Args:
         work: a pickled job, context, file of progress and checkpoint (see `perform`).
         mark: a file that is there if the run folder can be reached; otherwise progress and checkpoints are left out.
+
+    Raises:
+        UnexaminedError: this process was not examined for the run of the mark.
     """
     import dask
 
+    if mark.name not in _examined:
+        raise UnexaminedError
     job, context, progress, checkpoint = pickle.loads(work)
     if not mark.exists():
         progress, checkpoint = NOWHERE, None
     with one_thread(), dask.config.set(scheduler="synchronous"):  # xarray would ask the scheduler for locks of files
         try:
-            return perform(replace(job, measure=Stoppable(job.measure)), context, progress, checkpoint)
+            job = replace(job, measure=Stoppable(job.measure))
+            return perform(job, context, progress, checkpoint, interval=INTERVAL)
         except SystemExit as error:  # Dask would end the worker
             raise RuntimeError(f"SystemExit: {error}") from error
 
@@ -92,10 +108,11 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def examine(requirements: bytes, versions: Mapping[str, str], threads: int) -> str:
-    """Say why this worker cannot take part; nothing if it can.
+def examine(mark: Path, requirements: bytes, versions: Mapping[str, str], threads: int) -> str:
+    """Say why this worker cannot take part in a run; nothing if it can.
 
     Args:
+        mark: of the run.
         requirements: a pickled function that raises an error if what jobs need is not here.
         versions: of the machine that runs the study.
         threads: of this worker.
@@ -105,6 +122,7 @@ def examine(requirements: bytes, versions: Mapping[str, str], threads: int) -> s
             f"it has {threads} threads, and jobs beside each other in a process may change each other's numbers: start "
             "it with --nthreads 1, and as many of it as there are cores"
         )
+    stop_profiler()
     here = installed_versions()
     differing = [name for name in versions if here.get(name) != versions[name]]
     if differing:
@@ -115,7 +133,21 @@ def examine(requirements: bytes, versions: Mapping[str, str], threads: int) -> s
         pickle.loads(requirements)()
     except Exception as error:
         return str(error) if isinstance(error, WhydeepError) else one_line(error)
+    _examined.add(mark.name)
     return ""
+
+
+def stop_profiler() -> None:
+    """Stop Dask's sampling of stacks in this worker.
+
+    A sample keeps objects of HDF5 open for a moment longer, and the layout of a file that is written then is another.
+    """
+    from distributed import get_worker
+
+    worker = get_worker()
+    profiler = worker.periodic_callbacks.pop("profile", None)
+    if profiler is not None:
+        worker.loop.add_callback(profiler.stop)
 
 
 def installed_versions() -> dict[str, str]:

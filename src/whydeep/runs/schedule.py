@@ -25,6 +25,7 @@ from whydeep.runs.workers import Workers, perform
 from whydeep.sizes import format_size
 
 TICK = 0.2  # seconds between two looks at signals and progress
+REPORTS = 20  # files of progress that are read at a look: the run folder may be on a slow file system
 ESTIMATE = 1.0  # seconds between two estimates of the time left
 LONGEST_JOB = 300.0
 """Predicted seconds of a job, if it has several seeds."""
@@ -201,12 +202,14 @@ def share_out(jobs: Sequence[Job], workers: int, memory: float = math.inf) -> li
     return shared
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Task:
     job: Job
     progress: Path
     suspect: bool  # was in flight when a worker died
-    seen: list[float] = field(default_factory=list)  # when its first report was read
+    report: tuple[float, float] | None = None  # the last that was read: shares done now, and before
+    began: float = 0.0  # when the first was read
+    read: float = 0.0  # and the last
 
 
 class _Schedule:
@@ -229,6 +232,7 @@ class _Schedule:
         self._workers = workers
         self._pool = executor if isinstance(executor, Workers | Cluster) else None
         self._started = 0
+        self._turn = 0  # of those whose progress is read next
         self._ahead = sum(job.cost for job in jobs)  # of what waits
         self._remaining: tuple[float, float] | None = None
         self._next_estimate = 0.0
@@ -254,8 +258,8 @@ class _Schedule:
 
     def snapshot(self) -> Snapshot:
         """Describe this moment."""
-        reports = {task: read_progress(task.progress) for task in self.running.values()}
-        pieces = [self._watch(task, report) for task, report in reports.items()]
+        self._read_reports()
+        pieces = [self._watch(task) for task in self.running.values()]
         left = sum(piece.left for piece in pieces) + self._ahead
         if time.monotonic() >= self._next_estimate:  # what waits may be a hundred thousand jobs
             pieces += [Piece(job.experiment, left=job.cost) for job in (*self.waiting, *self.suspects)]
@@ -266,7 +270,7 @@ class _Schedule:
             total=self._units_total,
             fraction=1 - left / self._cost,
             remaining=self._remaining,
-            running=tuple((task.job.label, report[0]) for task, report in reports.items() if report is not None),
+            running=tuple((task.job.label, task.report[0]) for task in self.running.values() if task.report),
         )
 
     @property
@@ -274,15 +278,24 @@ class _Schedule:
         """How many jobs run at once."""
         return self._pool.places if self._pool else self._workers
 
-    def _watch(self, task: _Task, report: tuple[float, float] | None) -> Piece:
+    def _read_reports(self) -> None:
+        """Read how far jobs are; of many, those whose turn it is."""
+        now, tasks = time.monotonic(), [*self.running.values()]
+        start = self._turn % max(1, len(tasks))
+        for task in (tasks[start:] + tasks[:start])[:REPORTS]:
+            report = read_progress(task.progress)
+            if report is not None:
+                task.report, task.read = report, now
+                task.began = task.began or now
+        self._turn += REPORTS
+
+    def _watch(self, task: _Task) -> Piece:
         """What is done and left of a running job, and for how long it was watched."""
         kind, cost = task.job.experiment, task.job.cost
-        if report is None:
+        if task.report is None:
             return Piece(kind, left=cost)
-        now, (done, begun) = time.monotonic(), report
-        if not task.seen:
-            task.seen.append(now)
-        return Piece(kind, done=cost * (done - begun), left=cost * (1 - done), seconds=now - task.seen[0])
+        done, begun = task.report
+        return Piece(kind, done=cost * (done - begun), left=cost * (1 - done), seconds=task.read - task.began)
 
     def _fill(self) -> None:
         # A suspect runs alone, so that a second death is its own.

@@ -55,15 +55,17 @@ class Performed:
     begun: float
 
 
-def perform(job: Job, context: Context, progress: Path, checkpoint: tuple[Path, str] | None = None) -> Performed:
+def perform(
+    job: Job, context: Context, progress: Path, checkpoint: tuple[Path, str] | None = None, *, interval: float = 0.25
+) -> Performed:
     """Measure a job.
 
     Args:
-        progress: file that tells how much of it is done.
+        progress: file that tells how much of it is done, every `interval` seconds.
         checkpoint: file of its checkpoint, and what this file belongs to; without it, none is written.
     """
     machine = machine_kind(context.device)
-    report = ProgressFile(progress)
+    report = ProgressFile(progress, interval)
     file = CheckpointFile(*checkpoint, writer=f"whydeep {whydeep.__version__}, {machine}") if checkpoint else None
     kept = Checkpoint(file, share_done=lambda: report.done)
     report.begun = kept.begun
