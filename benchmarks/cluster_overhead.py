@@ -1,9 +1,9 @@
 """What a job costs beside its training on a cluster, and what 1,000 workers would make of that.
 
-A scheduler, workers and the run are processes of this machine, and jobs train nothing. From the seconds of CPU that
-each of the three spends on a job follows how many jobs a second it bears, and how long jobs must be for so many workers.
+A scheduler, workers and the run are processes of this machine, and jobs train nothing. From the seconds that each of
+the three spends on a job follows how many jobs a second it bears, and how long jobs must be for so many workers.
 
-    python benchmarks/cluster_overhead.py [JOBS]
+    python benchmarks/cluster_overhead.py [JOBS [FOLDER]]      (FOLDER: on the file system that runs are written to)
 """
 
 import json
@@ -21,14 +21,14 @@ import psutil
 import xarray
 
 from whydeep.runs import Context, Display, Job, RunFolder, digest, execute, open_cluster, worker_surroundings
+from whydeep.runs.workers import perform
 
 SEEDS = 5
 """Units of a job."""
 NUMBERS = 2_000
 """Of a unit, which makes 20 KB, as units of the course have."""
 WORKERS = 2
-LARGE = 1_000
-"""Workers of the cluster that is computed."""
+REPETITIONS = 20
 LONGEST = 300
 """Seconds of the longest job (runs/schedule.py)."""
 BUSY = 0.9
@@ -99,43 +99,59 @@ def cpu(processes: list[psutil.Process]) -> float:
     return sum(process.cpu_times().user + process.cpu_times().system for process in processes)
 
 
-def main(count: int) -> None:
-    """Measure, and print what follows."""
-    import cluster_overhead  # whose functions other processes can import
+def seconds_of_writing(folder: RunFolder, job: Job) -> float:
+    """Measure the seconds in which the units of a job are written: on a slow disk, more than those of the CPU."""
+    performed = perform(job, Context(), folder.path / "progress")
+    start = time.perf_counter()
+    for _ in range(REPETITIONS):
+        for seed, data in performed.files.items():
+            folder.store(job, seed, data)
+    return (time.perf_counter() - start) / REPETITIONS
 
-    with tempfile.TemporaryDirectory() as name:
+
+def main(count: int, place: str | None) -> None:
+    """Measure, and print what follows."""
+    import cluster_overhead as importable  # by other processes
+
+    with tempfile.TemporaryDirectory(dir=place) as name:
         temporary = Path(name)
         folder = RunFolder(temporary / "run")
         with start_cluster(temporary) as (address, scheduler, workers), folder.claim():
-            groups = {"run": [psutil.Process()], "scheduler": [scheduler], "worker": workers}
-            with open_cluster(address, 0, cluster_overhead.nothing_needed, folder.progress) as cluster:
+            processes = {"run": [psutil.Process()], "scheduler": [scheduler], "worker": workers}
+            with open_cluster(address, 0, importable.nothing_needed, folder.progress) as cluster:
                 starting = cpu(workers) / WORKERS
-                execute(cluster_overhead.make_jobs(20), folder, Context(), executor=cluster, display=Display())
-                before, start = {group: cpu(processes) for group, processes in groups.items()}, time.perf_counter()
-                jobs = cluster_overhead.make_jobs(20 + count)
+                first, *jobs = importable.make_jobs(1 + count)
+                execute([first], folder, Context(), executor=cluster, display=Display())
+                before = {group: cpu(members) for group, members in processes.items()}
                 execute(jobs, folder, Context(), executor=cluster, split=False, display=Display())
-                took = time.perf_counter() - start
-                costs = {group: (cpu(processes) - before[group]) / count for group, processes in groups.items()}
-        size = folder.unit(jobs[0], 0).stat().st_size
-    print(f"{count} jobs of {SEEDS} units of {size / 1000:.0f} KB in {took:.0f} s; seconds of CPU:")
-    print(f"  a worker, until it is ready  {starting:8.2f}")
-    for group, seconds in costs.items():
-        print(f"  {'a ' if group == 'worker' else 'the '}{group}, for a job{'':10}{seconds:8.4f}")
-    report(costs, size)
+                costs = {group: (cpu(members) - before[group]) / count for group, members in processes.items()}
+        size = folder.unit(first, 0).stat().st_size
+        costs["run"] = max(costs["run"], seconds_of_writing(folder, first))
+    report(starting, costs, size)
 
 
-def report(costs: dict[str, float], size: int) -> None:
-    """Print what a large cluster would do."""
+def report(starting: float, costs: dict[str, float], size: int) -> None:
+    """Print what was measured, and what a large cluster would do.
+
+    Args:
+        starting: seconds that a worker takes until it is ready.
+        costs: seconds that a job takes of the run, the scheduler and a worker, beside training.
+        size: bytes of a unit.
+    """
+    print(f"for a job of {SEEDS} units of {size / 1000:.0f} KB, beside training:")
+    print(f"  the run        {1000 * costs['run']:6.1f} ms, writing among it")
+    print(f"  the scheduler  {1000 * costs['scheduler']:6.1f} ms")
+    print(f"  its worker     {1000 * costs['worker']:6.1f} ms, after {starting:.1f} s in which it starts")
     narrowest = max(("run", "scheduler"), key=lambda group: costs[group])
     rate = 1 / costs[narrowest]
-    shortest = max(LARGE / rate, costs["worker"] * BUSY / (1 - BUSY))
-    print(f"\n{LARGE:,} workers, if these costs stay what they are:")
-    print(f"  the {narrowest} saturates first: it bears {rate:.0f} jobs a second, {rate * SEEDS * size / 1e6:.1f} MB")
-    print(f"  jobs must take {shortest:.0f} s at least, or {narrowest} keeps workers waiting")
-    print(f"  jobs of {LONGEST} s are {LARGE / LONGEST:.1f} a second, {LARGE / LONGEST / rate:.0%} of what it bears: ")
-    print(f"  at {LONGEST} s {LONGEST * rate:,.0f} workers can be kept busy")
-    print(f"  a worker trains {BUSY:.0%} of its time if jobs take {costs['worker'] * BUSY / (1 - BUSY):.2f} s or more")
+    own = costs["worker"] * BUSY / (1 - BUSY)
+    print(f"\nthe {narrowest} saturates first, at {rate:.0f} jobs a second ({rate * SEEDS * size / 1e6:.0f} MB):")
+    print(f"{'workers':>8}  {'jobs must take':>14}  {f'load by jobs of {LONGEST} s':>22}")
+    for workers in (10, 100, 1_000, 10_000):
+        shortest = max(workers / rate, own)
+        print(f"{workers:8,}  {shortest:12.1f} s  {workers / LONGEST / rate:22.1%}")
+    print(f"(of jobs of {own:.1f} s, a worker spends {BUSY:.0%} on training: shorter ones do not pay)")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if sys.argv[1:] else 1000)
+    main(int(sys.argv[1]) if sys.argv[1:] else 1000, sys.argv[2] if sys.argv[2:] else None)
