@@ -223,6 +223,8 @@ class Verify:
         say(f"{check.whole} files are as they were written")
         if check.unsealed:
             say(f"{check.unsealed} files of an earlier version carry no checksum")
+        if not (folder.path / "units").is_dir():
+            say("there are no units: what the results are made of cannot be checked")
         problems = [*check.problems]
         if self.redo:
             earlier = verification.requests_of(_earlier_requests(folder), self.experiments, registry)

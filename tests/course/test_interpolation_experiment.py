@@ -107,3 +107,9 @@ def test_the_table_has_both_ends_and_what_lies_between(lines):
 def test_what_the_claim_needs(changes, problem):
     settings = [vars(setting) for setting in settings_of(EXPERIMENT, "full", MNIST, **changes)]
     assert unmet(EXPERIMENT, "C20", xr.Dataset(attrs={"settings": json.dumps(settings)})) == problem
+
+
+def test_images_of_the_same_size_are_not_what_the_claim_is_about():
+    settings = [vars(setting) for setting in settings_of(EXPERIMENT, "full", MNIST)]
+    results = xr.Dataset(attrs={"settings": json.dumps(settings), "dataset": "fashion-mnist"})
+    assert unmet(EXPERIMENT, "C20", results) == ("dataset fashion-mnist instead of mnist",)

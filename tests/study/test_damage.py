@@ -227,6 +227,37 @@ def test_units_that_differ(run, whydeep, monkeypatch, change, tolerance, kind, s
     assert f"on {'another' if kind == 'other' else 'this'} kind of machine" in out
 
 
+@pytest.mark.parametrize(
+    ("change", "says"), [(False, "the same values, which other"), (True, "its form differs by inf")]
+)
+def test_files_that_hold_the_same_values_in_other_places(run, whydeep, change, says):
+    folder = RunFolder(run)
+    (unit,) = run.glob("units/walk/narrow-*/seed-0000.nc")
+    before, measured = folder.read(unit), xr.load_dataset(unit, engine="h5netcdf")
+    if change:
+        folder.write(unit, netcdf.to_bytes(measured.assign_attrs(odd=1)))
+    else:
+        packed = {name: {"zlib": True} for name, values in measured.variables.items() if values.ndim}
+        measured.to_netcdf("elsewhere.nc", engine="h5netcdf", encoding=packed)
+        folder.write(unit, Path("elsewhere.nc").read_bytes())
+    assert folder.read(unit) != before
+    assert whydeep(*RUN)[0] == 0
+    status, out, _ = whydeep("verify", "run", "--redo", len(list(run.glob("units/*/*/*.nc"))))
+    assert (status, out.count(says)) == (int(change), 1)
+
+
+def test_a_manifest_without_commands_and_missing_units_are_said(run, whydeep):
+    shutil.rmtree(run / "units")
+    status, out, _ = whydeep("verify", "run")
+    assert status == 0
+    assert "there are no units: what the results are made of cannot be checked" in out
+    for name in ("manifest.json", "manifest.backup.json"):
+        (run / name).unlink()
+    status, _, err = whydeep("verify", "run", "--redo", 1)
+    assert status == 1
+    assert "the manifest holds no command that measured units" in err
+
+
 def test_files_of_experiments_are_not_run_unless_given(workplace, whydeep, tmp_path):
     source = Path(__file__).parents[2] / "examples" / "warm_up.py"
     shutil.copy(source, "warm_up.py")

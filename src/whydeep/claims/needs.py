@@ -21,7 +21,8 @@ class Need:
     run are not what it is about.
 
     Attributes:
-        name: of a dimension, for labels; else of a field of the settings, or of a variable of the results.
+        name: of a dimension, for labels; else of a field of the settings, or of an attribute (such as dataset) or a
+            variable of the results.
         labels: the dimension must hold all of them; the claim is about these alone.
         least, most: bounds of the value, themselves allowed.
         equals: the value itself; lists and tuples are the same.
@@ -107,6 +108,8 @@ class Need:
         if any(self.name in setting for setting in settings):
             chosen = [setting for setting in settings if self._concerns(setting)]
             return _distinct(setting[self.name] for setting in chosen) if all(self.name in s for s in chosen) else []
+        if self.name in results.attrs:
+            return [results.attrs[self.name]]
         if self.name not in results.variables:
             return []
         try:

@@ -265,14 +265,15 @@ def slope(values: xr.DataArray) -> xr.DataArray:
 def trained_for(
     epochs: int, *, hidden: tuple[int, ...] | None = None, batch_size: int | None = None, **where: Any
 ) -> tuple[Need, ...]:
-    """What a claim of the course report needs: its epochs and images, and the same network and way to train.
+    """What a claim of the course report needs: MNIST, its epochs, and the same network and way to train.
 
     Args:
         hidden, batch_size: of the course report; None where settings differ in it.
         where: field of a setting -> value: only these settings need so many epochs and images.
     """
     counts = {"epochs": epochs, "train_images": 60_000, "test_images": 10_000}
-    needs = [Need(name, least=count, where=where) for name, count in counts.items()]
+    needs = [Need("dataset", equals="mnist")]
+    needs += [Need(name, least=count, where=where) for name, count in counts.items()]
     needs += [Need("widths", equals=(784, *hidden, 10), where=where)] if hidden else []
     needs += [Need("batch_size", equals=batch_size, where=where)] if batch_size else []
     return (*needs, *AS_IN_THE_REPORT)

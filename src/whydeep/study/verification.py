@@ -82,21 +82,25 @@ class Comparison:
 
     Attributes:
         label: names the unit.
-        difference: largest of all values, as a share of the largest value of its variable; 0 if the bytes are equal.
+        same_bytes: whether its file is the same.
+        difference: largest of all values, as a share of the largest value of its variable.
         variable: in which it is.
         same_machine: whether on a machine of the kind that measured the unit.
-        agrees: whether it is the same to the byte or, elsewhere, within the tolerance.
+        agrees: whether all values are the same or, elsewhere, within the tolerance.
     """
 
     label: str
+    same_bytes: bool
     difference: float
     variable: str
     same_machine: bool
     agrees: bool
 
     def __str__(self) -> str:
-        if self.difference == 0:
+        if self.same_bytes:
             return f"{self.label}: the same to the byte"
+        if self.difference == 0:
+            return f"{self.label}: the same values, which other versions of HDF5 or its packages arrange otherwise"
         where = (
             "on this kind of machine, where it should be equal" if self.same_machine else "on another kind of machine"
         )
@@ -142,6 +146,9 @@ def measure_again(
         A comparison for each unit, and a line for each that could not be measured again.
     """
     studies, problems = [], []
+    requests = list(requests)
+    if not requests:
+        problems.append("the manifest holds no command that measured units: it is damaged, or its files were not given")
     for request in requests:
         try:
             studies.append(resolve(request, registry))
@@ -191,17 +198,19 @@ def _measure(
             before, after = (where.read(where.unit(job, seed)) for where in (folder, again))
             same = kinds.get((job.experiment, job.setting.name, seed)) == here
             difference, variable = (0.0, "") if before == after else _difference(before, after)
-            agrees = before == after or (not same and difference <= tolerance)
+            agrees = difference <= (0 if same else tolerance)
             label = f"{job.experiment} {job.setting.name} seed {seed}"
-            compared.append(Comparison(label, difference, variable, same, agrees))
+            compared.append(Comparison(label, before == after, difference, variable, same, agrees))
     return compared, outcome.failures
 
 
 def _difference(before: bytes, after: bytes) -> tuple[float, str]:
     """Return the largest difference of two units, as a share of the largest value of its variable, and the variable."""
     first, second = (netcdf.from_bytes(data) for data in (before, after))
+    if first.identical(second):
+        return 0.0, ""
     names = [str(name) for name in first.data_vars]
-    if names != [str(name) for name in second.data_vars] or first.sizes != second.sizes:
+    if not first.map(np.zeros_like).identical(second.map(np.zeros_like)):
         return np.inf, "its form"
     return max((_share(first[name], second[name]), name) for name in names)
 
