@@ -194,10 +194,10 @@ def to_files(figure: Figure) -> dict[str, bytes]:
     """Return a figure as files, ".png" and ".svg"; the latter knows its curves' values. Equal figures, equal files."""
     description = curves.describe(figure)
     files = {}
-    with figure_style():
+    with figure_style(), mpl.rc_context({"figure.constrained_layout.use": False}):
         figure.set_dpi(160)
         figure.draw_without_rendering()  # arranged once, for both files
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # with any other, each file would first be drawn for nothing
         box = figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
         for ending, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
             file = io.BytesIO()
