@@ -6,7 +6,7 @@ import importlib.util
 import os
 import pickle
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,9 @@ from typing import Any
 from whydeep.errors import SettingError, one_line
 
 PREFIX = "whydeep_file_"
+
+_contents: dict[Path, bytes] = {}
+"""What files beside those of experiments held when this process imported them."""
 
 
 def is_file_name(word: str) -> bool:
@@ -55,6 +58,7 @@ def load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
+    _forget_changed(_with_imports(path)[1:])
     sys.modules[name] = module  # before it runs, as dataclasses look their module up
     try:
         spec.loader.exec_module(module)
@@ -65,6 +69,18 @@ def load_file(path: Path) -> ModuleType:
             raise
         raise SettingError(f"{path} cannot be loaded: {one_line(error, path)}") from None
     return module
+
+
+def _forget_changed(files: Iterable[Path]) -> None:
+    """Have modules imported anew if one of their files was changed since: a worker of a cluster may run for days."""
+    contents = {file: file.read_bytes() for file in files}
+    if any(_contents.get(file, content) != content for file, content in contents.items()):
+        for name, module in [*sys.modules.items()]:
+            file = getattr(module, "__dict__", {}).get("__file__")
+            if isinstance(file, str) and not name.startswith(PREFIX) and Path(file).resolve() in contents:
+                del sys.modules[name]
+        importlib.invalidate_caches()
+    _contents.update(contents)
 
 
 def defining_file(thing: Any) -> Path | None:
