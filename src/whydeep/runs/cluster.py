@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from whydeep.errors import RunError, one_line
-from whydeep.runs.remote import UnexaminedError, examine, installed_versions, run_job
+from whydeep.runs.remote import UnexaminedError, UnwantedError, examine, installed_versions, run_job
 
 ANSWERING = 5.0
 """Seconds to wait for the scheduler's answer."""
@@ -82,7 +82,8 @@ class _Call:
 def _is_lost(attempt: Future) -> bool:
     from distributed import KilledWorker
 
-    return attempt.cancelled() or isinstance(attempt.exception(), KilledWorker | CancelledError | UnexaminedError)
+    lost = KilledWorker, CancelledError, UnexaminedError, UnwantedError
+    return attempt.cancelled() or isinstance(attempt.exception(), lost)
 
 
 @dataclass(eq=False)
@@ -157,7 +158,9 @@ class Cluster(Executor):
         for worker in able.values():
             worker.calls = [call for call in worker.calls if not call.future.done()]
         self.most_workers = max(self.most_workers, len(able))
-        return max(1, len(able) * (DEPTH if waiting > len(able) else 1))
+        depth = DEPTH if waiting > len(able) else 1
+        counts = [len(worker.calls) for worker in able.values()]
+        return max(1, len(self._homeless) + sum(max(count, depth) for count in counts))
 
     def submit(self, function: Callable, /, *arguments: Any, **options: Any) -> Future:
         """Send a job, given as the arguments of `perform`, to the worker that has the fewest."""
@@ -253,4 +256,5 @@ class Cluster(Executor):
             events = self._client.get_events(address)
         except (OSError, TimeoutError):
             return False
-        return any(event.get("action") == "remove-worker" and event.get("expected") for _, event in events)
+        removals = [event for _, event in events if event.get("action") == "remove-worker"]
+        return bool(removals) and removals[-1]["expected"]  # others were of earlier workers at this address
