@@ -439,6 +439,21 @@ def test_what_keeps_slurm_from_starting_workers_is_one_line(folder, monkeypatch,
     assert "\n" not in str(no.value)
 
 
+def test_a_local_cluster_is_reached_from_this_machine_only():
+    with connect._start_local(0) as local:
+        sockets = local.scheduler.http_server._sockets.values()
+        assert {socket.getsockname()[0] for socket in sockets} == {"127.0.0.1"}
+        assert local.scheduler_address.startswith("tcp://127.0.0.1:")
+
+
+def test_a_worker_that_left_as_it_was_told_excuses_no_later_one_at_its_address(start, folder):
+    with opened(start(1), folder) as executor:
+        (address,) = executor._workers
+        for expected in (True, False, True):
+            executor._client.log_event(address, {"action": "remove-worker", "expected": expected})
+            assert executor._left_as_told(address) is expected
+
+
 @pytest.fixture
 def sampled():
     """A profiler looks at workers all the time."""

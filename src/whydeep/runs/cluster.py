@@ -253,7 +253,7 @@ class Cluster(Executor):
     def _left_as_told(self, address: str) -> bool:
         """Whether a worker that went had been told to, as at the end of its lifetime: none of its jobs is to blame."""
         try:
-            events = self._client.get_events(address)
+            events = self._client.sync(self._client.scheduler.events, topic=address, callback_timeout=ANSWERING)
         except (OSError, TimeoutError):
             return False
         removals = [event for _, event in events if event.get("action") == "remove-worker"]
