@@ -266,6 +266,15 @@ def test_workers_that_leave_as_they_were_told_are_not_deaths(start, folder):
     assert outcome.finished == 2
 
 
+def test_workers_that_do_not_answer_are_named(start, folder, caplog, monkeypatch):
+    monkeypatch.setattr(cluster, "EXAMINING", 0.0)
+    local = start(1)
+    with opened(local, folder) as executor:
+        (address,) = local.scheduler.workers
+        assert f"the worker {address} does not answer (1 of 1)" in caplog.text
+        assert run([make_job(noise)], folder, executor=executor).finished == 2
+
+
 def test_a_worker_whose_memory_is_nearly_full_goes_on(start, folder):
     local = start(1)
     (worker,) = local.workers.values()

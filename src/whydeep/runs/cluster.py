@@ -135,6 +135,9 @@ class Cluster(Executor):
             more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
             raise RunError(f"the worker {address}{more} cannot take part: {reason}")
         self.most_workers = len(self._able())
+        silent = [address for address, worker in self._workers.items() if worker.reason is None]
+        if silent:
+            logger.warning("the worker %s does not answer (%d of %d)", silent[0], len(silent), len(self._workers))
         if not self.most_workers:
             logger.warning("no worker yet: jobs start when some come to %s", self.address)
 
