@@ -331,6 +331,17 @@ def test_data_that_change_after_they_were_described_are_refused(tmp_path, make, 
     assert found.load().fingerprint != described.fingerprint  # what is described anew is read anew
 
 
+def test_a_process_that_has_read_a_data_set_reads_another_that_took_its_place(tmp_path):
+    path = make_arrays(tmp_path / "data")
+    found = locate(str(path))
+    fingerprints = [found.load().fingerprint]
+    assert replace(found, fingerprint=fingerprints[0]).load()
+    change_arrays(path)
+    fingerprints.append(found.load().fingerprint)
+    assert fingerprints[0] != fingerprints[1]
+    assert replace(found, fingerprint=fingerprints[1]).load().fingerprint == fingerprints[1]
+
+
 def test_a_size_is_for_folders_of_images(tmp_path):
     path = make_folder(tmp_path / "data")
     data = locate(str(path), size=5).load()

@@ -23,6 +23,7 @@ from whydeep.runs import (
     open_cluster,
     read_manifest,
     remote,
+    workers,
 )
 from whydeep.runs.cluster import DEPTH, RETRIES
 
@@ -130,11 +131,12 @@ def test_jobs_go_on_from_checkpoints_where_the_folder_is_reached(start, folder, 
     assert any(moment.running for moment in recorder.seen)
 
 
-def test_nothing_is_written_where_the_folder_is_not_reached(start, folder, tmp_path, every_time):
+@pytest.mark.parametrize("above", ["elsewhere", "x" * 300])  # is not there, or cannot even be asked for
+def test_nothing_is_written_where_the_folder_is_not_reached(start, folder, tmp_path, every_time, above):
     job, lines, recorder = make_job(in_loops, seconds=0.5), tmp_path / "lines", Recorder()
     interrupt(folder, job)
     with opened(start(1), folder) as executor:
-        executor._mark.unlink()
+        executor._mark = tmp_path / above / executor._mark.name
         future = executor.submit(remote.perform, job, Context(), tmp_path / "progress", (tmp_path / "point", ""))
         assert set(future.result(60).files) == {0, 1}
         assert not (tmp_path / "progress").exists()
@@ -164,7 +166,8 @@ def test_versions_tell_other_sources_apart(monkeypatch, tmp_path):
     assert set(versions) == {"whydeep", "python", *remote.PACKAGES}
     (tmp_path / "__init__.py").write_text("__version__ = 1")
     monkeypatch.setattr("whydeep.__file__", str(tmp_path / "__init__.py"))
-    other = remote.installed_versions()
+    assert remote.installed_versions() == versions  # those that this process imported
+    other = remote.installed_versions.__wrapped__()
     assert [name for name in versions if versions[name] != other[name]] == ["whydeep"]
 
 
@@ -263,6 +266,36 @@ def test_workers_that_leave_as_they_were_told_are_not_deaths(start, folder):
     assert outcome.finished == 2
 
 
+def test_workers_that_do_not_answer_are_named(start, folder, caplog, monkeypatch):
+    monkeypatch.setattr(cluster, "EXAMINING", 0.0)
+    local = start(1)
+    with opened(local, folder) as executor:
+        (address,) = local.scheduler.workers
+        assert f"the worker {address} does not answer (1 of 1)" in caplog.text
+        assert run([make_job(noise)], folder, executor=executor).finished == 2
+
+
+def test_a_worker_whose_memory_is_nearly_full_goes_on(start, folder):
+    local = start(1)
+    (worker,) = local.workers.values()
+    with opened(local, folder) as executor:
+        worker.memory_manager.memory_limit = 1
+        worker.memory_manager._maybe_pause_or_unpause(worker, 2)
+        assert run([make_job(noise)], folder, executor=executor).finished == 2
+
+
+def test_a_job_that_stopped_as_its_worker_was_ending_is_tried_again(start, folder, monkeypatch):
+    failures = [remote.UnwantedError()]
+
+    def perform(job, *arguments, **options):
+        if failures:
+            raise failures.pop()
+        return workers.perform(job, *arguments, **options)
+
+    monkeypatch.setattr(remote, "perform", perform)
+    assert run_there([make_job(noise)], folder, start(1)).finished == 2
+
+
 def test_a_job_that_dask_lets_go_of_is_tried_again(start, folder, tmp_path):
     local = start(1)
 
@@ -296,6 +329,12 @@ def test_few_jobs_are_on_their_way_and_the_longest_go_first(start, folder):
         outcome = run(jobs, folder, executor=executor, display=Counting())
         assert executor.room(100) == 2 * DEPTH
         assert executor.room(2) == 2
+        first, second = executor._able().values()
+        first.calls += [cluster._Call(b""), cluster._Call(b"")]
+        assert executor.room(2) == 3  # the second has none yet
+        second.calls += [cluster._Call(b"")]
+        assert executor.room(2) == 3
+        assert executor.room(100) == 4
     assert max(most) <= 2 * DEPTH + 2  # and two that are done and not yet forgotten
     assert [timing.setting for timing in outcome.timings][:2] in (["level 15", "level 14"], ["level 14", "level 15"])
     assert outcome.finished == 16
@@ -407,6 +446,21 @@ def test_what_keeps_slurm_from_starting_workers_is_one_line(folder, monkeypatch,
     ):
         start()
     assert "\n" not in str(no.value)
+
+
+def test_a_local_cluster_is_reached_from_this_machine_only():
+    with connect._start_local(0) as local:
+        sockets = local.scheduler.http_server._sockets.values()
+        assert {socket.getsockname()[0] for socket in sockets} == {"127.0.0.1"}
+        assert local.scheduler_address.startswith("tcp://127.0.0.1:")
+
+
+def test_a_worker_that_left_as_it_was_told_excuses_no_later_one_at_its_address(start, folder):
+    with opened(start(1), folder) as executor:
+        (address,) = executor._workers
+        for expected in (True, False, True):
+            executor._client.log_event(address, {"action": "remove-worker", "expected": expected})
+            assert executor._left_as_told(address) is expected
 
 
 @pytest.fixture

@@ -1,11 +1,19 @@
 """A study on a Dask cluster: what the command says, and what it writes."""
 
 import json
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
+from whydeep.errors import SettingError
 from whydeep.runs import cluster
+from whydeep.study import Request
+from whydeep.study.files import PortableFunction, load_file
+from whydeep.study.measurement import Requirements
+from whydeep.study.resolve import resolve
 
 distributed = pytest.importorskip("distributed")
 
@@ -51,6 +59,36 @@ def test_a_scheduler_that_is_not_there_is_one_line(toys, workplace, whydeep):
     assert status == 2
     assert err.startswith("whydeep: no Dask scheduler answers at tcp://127.0.0.1:1 (")
     assert err.count("\n") == 1
+
+
+def send(experiment):
+    return pickle.loads(pickle.dumps(Requirements(None, (PortableFunction(experiment.measure),))))
+
+
+def test_workers_must_have_the_code_of_experiments(toys, tmp_path, monkeypatch):
+    send(toys["walk"])()
+    digests = iter(["here", "there"])
+    monkeypatch.setattr("whydeep.study.files._imported_digest", lambda _: next(digests))
+    with pytest.raises(SettingError, match=r"^toys has other content than where the run began"):
+        send(toys["walk"])()
+    file = tmp_path / "steps.py"
+    file.write_text("def measure(setting, run):\n    pass\n")
+    pickled = pickle.dumps(Requirements(None, (PortableFunction(load_file(file).measure),)))
+    pickle.loads(pickled)()
+    for text, says in (("measure = 1\n", "was changed"), (None, "cannot be read")):
+        file.write_text(text) if text else file.unlink()
+        with pytest.raises(SettingError, match=says):
+            pickle.loads(pickled)()
+
+
+def test_workers_may_run_in_another_directory(workplace, monkeypatch):
+    digits = load_digits()
+    images, labels = digits.images.astype(np.uint8), digits.target
+    np.savez("my.npz", x_train=images[:900], y_train=labels[:900], x_test=images[900:], y_test=labels[900:])
+    requirements = resolve(Request(("gradient-norm",), scale="smoke", dataset="my.npz")).requirements
+    (workplace / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    requirements()
 
 
 @pytest.mark.parametrize(

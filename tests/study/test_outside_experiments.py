@@ -296,6 +296,25 @@ def test_modules_of_the_same_name_are_not_confused(tmp_path):
         load_file(tmp_path / "second" / "mine.py")
 
 
+@pytest.mark.parametrize("changed", range(4))
+def test_modules_beside_a_file_that_changed_are_imported_anew(tmp_path, changed):
+    helper, tools = f"helper_{changed}", f"tools_{changed}"  # of no other test of this process
+    texts = {
+        f"{helper}.py": f"from {tools} import VALUE",
+        f"{tools}/__init__.py": "from .inner import VALUE",
+        f"{tools}/inner.py": "from .deep import VALUE",
+        f"{tools}/deep.py": "VALUE = 1",
+        "experiment.py": f"from {helper} import VALUE",
+    }
+    (tmp_path / tools).mkdir()
+    for file, text in texts.items():
+        (tmp_path / file).write_text(text)
+    first = load_file(tmp_path / "experiment.py")
+    assert load_file(tmp_path / "experiment.py") is first
+    (tmp_path / [*texts][changed]).write_text("VALUE = 1 + 1")
+    assert (first.VALUE, load_file(tmp_path / "experiment.py").VALUE) == (1, 2)
+
+
 def test_a_registry_refuses_what_is_no_experiment():
     with pytest.raises(SettingError, match=r"must be a whydeep\.study\.Experiment"):
         Registry([3])

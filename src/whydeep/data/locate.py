@@ -56,14 +56,7 @@ class Source:
             DataError: a file is damaged, files do not fit together, or they are not what they were.
         """
         with _readable(self.path):
-            if not self.fingerprint:
-                return _read(self)
-            images = _read_once(replace(self, fingerprint=""))
-        if images.fingerprint != self.fingerprint:
-            raise DataError(
-                f"{images.origin}: is not the data set that the run began with: put that one here, and run again"
-            )
-        return images
+            return _read_once(self) if self.fingerprint else _read(self)
 
 
 @contextmanager
@@ -86,7 +79,14 @@ def _read(source: Source) -> Dataset:
     return _read_idx(path, source.name)
 
 
-_read_once = lru_cache(maxsize=2)(_read)
+@lru_cache(maxsize=2)
+def _read_once(source: Source) -> Dataset:
+    images = _read(source)
+    if images.fingerprint != source.fingerprint:
+        raise DataError(
+            f"{images.origin}: is not the data set that the run began with: put that one here, and run again"
+        )
+    return images
 
 
 def locate(request: str | None = None, data_dir: str | Path | None = None, size: int = 0) -> Source:

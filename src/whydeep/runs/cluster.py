@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from whydeep.errors import RunError, one_line
-from whydeep.runs.remote import UnexaminedError, examine, installed_versions, run_job
+from whydeep.runs.remote import UnexaminedError, UnwantedError, examine, installed_versions, run_job
 
 ANSWERING = 5.0
 """Seconds to wait for the scheduler's answer."""
@@ -82,7 +82,8 @@ class _Call:
 def _is_lost(attempt: Future) -> bool:
     from distributed import KilledWorker
 
-    return attempt.cancelled() or isinstance(attempt.exception(), KilledWorker | CancelledError | UnexaminedError)
+    lost = KilledWorker, CancelledError, UnexaminedError, UnwantedError
+    return attempt.cancelled() or isinstance(attempt.exception(), lost)
 
 
 @dataclass(eq=False)
@@ -134,6 +135,9 @@ class Cluster(Executor):
             more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
             raise RunError(f"the worker {address}{more} cannot take part: {reason}")
         self.most_workers = len(self._able())
+        silent = [address for address, worker in self._workers.items() if worker.reason is None]
+        if silent:
+            logger.warning("the worker %s does not answer (%d of %d)", silent[0], len(silent), len(self._workers))
         if not self.most_workers:
             logger.warning("no worker yet: jobs start when some come to %s", self.address)
 
@@ -157,7 +161,9 @@ class Cluster(Executor):
         for worker in able.values():
             worker.calls = [call for call in worker.calls if not call.future.done()]
         self.most_workers = max(self.most_workers, len(able))
-        return max(1, len(able) * (DEPTH if waiting > len(able) else 1))
+        depth = DEPTH if waiting > len(able) else 1
+        counts = [len(worker.calls) for worker in able.values()]
+        return max(1, len(self._homeless) + sum(max(count, depth) for count in counts))
 
     def submit(self, function: Callable, /, *arguments: Any, **options: Any) -> Future:
         """Send a job, given as the arguments of `perform`, to the worker that has the fewest."""
@@ -250,7 +256,8 @@ class Cluster(Executor):
     def _left_as_told(self, address: str) -> bool:
         """Whether a worker that went had been told to, as at the end of its lifetime: none of its jobs is to blame."""
         try:
-            events = self._client.get_events(address)
+            events = self._client.sync(self._client.scheduler.events, topic=address, callback_timeout=ANSWERING)
         except (OSError, TimeoutError):
             return False
-        return any(event.get("action") == "remove-worker" and event.get("expected") for _, event in events)
+        removals = [event for _, event in events if event.get("action") == "remove-worker"]
+        return bool(removals) and removals[-1]["expected"]  # others were of earlier workers at this address

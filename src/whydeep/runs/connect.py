@@ -125,7 +125,7 @@ def _start_local(workers: int) -> Any:
     environment = ENVIRONMENT | {"DASK_LOGGING__DISTRIBUTED": "critical"}
     settings = {"distributed.nanny.pre-spawn-environ": environment, "distributed.worker.profile.enabled": False}
     with worker_surroundings(), dask.config.set(settings):
-        return LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=":0")
+        return LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0")
 
 
 def _start_slurm() -> Any:

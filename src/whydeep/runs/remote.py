@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -30,7 +31,7 @@ NOWHERE = Path(os.devnull, "progress")
 
 
 class UnwantedError(Exception):
-    """A job is no longer waited for."""
+    """A job is no longer waited for, or its worker is about to end."""
 
 
 class UnexaminedError(Exception):
@@ -83,7 +84,7 @@ def run_job(work: bytes, mark: Path) -> Performed:
     if mark.name not in _examined:
         raise UnexaminedError
     job, context, progress, checkpoint = pickle.loads(work)
-    if not mark.exists():
+    if not os.access(mark, os.F_OK):  # Path.exists raises where a folder above may not be read
         progress, checkpoint = NOWHERE, None
     with one_thread(), dask.config.set(scheduler="synchronous"):  # xarray would ask the scheduler for locks of files
         try:
@@ -122,13 +123,13 @@ def examine(mark: Path, requirements: bytes, versions: Mapping[str, str], thread
             f"it has {threads} threads, and jobs beside each other in a process may change each other's numbers: start "
             "it with --nthreads 1, and as many of it as there are cores"
         )
-    stop_profiler()
+    prepare_worker()
     here = installed_versions()
     differing = [name for name in versions if here.get(name) != versions[name]]
     if differing:
         has = ", ".join(f"{name} {here.get(name, 'not at all')}" for name in differing)
         needs = ", ".join(f"{name} {versions[name]}" for name in differing)
-        return f"it has {has}, and the run is of {needs}: install the same there"
+        return f"it has {has}, and the run is of {needs}: install the same there, and start it anew"
     try:
         pickle.loads(requirements)()
     except Exception as error:
@@ -137,21 +138,28 @@ def examine(mark: Path, requirements: bytes, versions: Mapping[str, str], thread
     return ""
 
 
-def stop_profiler() -> None:
-    """Stop Dask's sampling of stacks in this worker.
+def prepare_worker() -> None:
+    """Turn off what Dask does in this worker that changes the bytes of units, or keeps it from its jobs.
 
-    A sample keeps objects of HDF5 open for a moment longer, and the layout of a file that is written then is another.
+    A sample of the profiler keeps objects of HDF5 open for a moment longer, and the layout of a file that is written
+    then is another. A worker whose memory is nearly full is paused until its results are gone: it has none of ours, and
+    would be paused for ever. (Its nanny still ends it before the memory is full.)
     """
     from distributed import get_worker
 
     worker = get_worker()
+    worker.memory_manager.memory_pause_fraction = False
     profiler = worker.periodic_callbacks.pop("profile", None)
     if profiler is not None:
         worker.loop.add_callback(profiler.stop)
 
 
+@cache
 def installed_versions() -> dict[str, str]:
-    """Return the versions of all that numbers depend on; of whydeep, with a checksum of its sources."""
+    """Return the versions of all that numbers depend on; of whydeep, with a checksum of its sources.
+
+    They are read once, soon after they are imported: a worker may still run what it imported before an update.
+    """
     code = sha256()
     for file in sorted(Path(whydeep.__file__).parent.rglob("*.py")):
         code.update(file.read_bytes())

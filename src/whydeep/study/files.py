@@ -6,7 +6,8 @@ import importlib.util
 import os
 import pickle
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 from whydeep.errors import SettingError, one_line
 
 PREFIX = "whydeep_file_"
+
+_contents: dict[Path, bytes] = {}
+"""What files beside those of experiments held when this process imported them."""
 
 
 def is_file_name(word: str) -> bool:
@@ -55,6 +59,7 @@ def load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
+    _forget_changed(_with_imports(path)[1:])
     sys.modules[name] = module  # before it runs, as dataclasses look their module up
     try:
         spec.loader.exec_module(module)
@@ -65,6 +70,18 @@ def load_file(path: Path) -> ModuleType:
             raise
         raise SettingError(f"{path} cannot be loaded: {one_line(error, path)}") from None
     return module
+
+
+def _forget_changed(files: Iterable[Path]) -> None:
+    """Have modules imported anew if one of their files was changed since: a worker of a cluster may run for days."""
+    contents = {file: file.read_bytes() for file in files}
+    if any(_contents.get(file, content) != content for file, content in contents.items()):
+        for name, module in [*sys.modules.items()]:
+            file = getattr(module, "__dict__", {}).get("__file__")
+            if isinstance(file, str) and not name.startswith(PREFIX) and Path(file).resolve() in contents:
+                del sys.modules[name]
+        importlib.invalidate_caches()
+    _contents.update(contents)
 
 
 def defining_file(thing: Any) -> Path | None:
@@ -105,12 +122,23 @@ class PortableFunction:
 
 def _address(thing: Any) -> tuple[str, str, Path | None, str]:
     path = defining_file(thing)
-    return thing.__module__, thing.__qualname__, path, source_digest(path) if path else ""
+    digest = source_digest(path) if path else _imported_digest(thing.__module__)
+    return thing.__module__, thing.__qualname__, path, digest
+
+
+@cache
+def _imported_digest(module: str) -> str:
+    """Digest of a module of another package, read once, soon after this process imported it; of whydeep's, nothing."""
+    file = getattr(sys.modules[module], "__file__", None) or ""
+    is_outside = module.partition(".")[0] != "whydeep" and module != "__main__"
+    return source_digest(Path(file)) if is_outside and file.endswith(".py") else ""
 
 
 def _locate(module: str, name: str, path: Path | None, digest: str) -> Any:
     if path is None:
         home: Any = importlib.import_module(module)
+        if _imported_digest(module) != digest:
+            raise SettingError(f"{module} has other content than where the run began: install the same, and start anew")
     else:
         if source_digest(path) != digest:
             raise SettingError(f"{path} was changed while it was running: run it again")
@@ -120,13 +148,14 @@ def _locate(module: str, name: str, path: Path | None, digest: str) -> Any:
     return home
 
 
-class _Lost:
+class Lost:
     """Stands for what cannot be loaded in this process: its job fails when it is called, and not the process."""
 
     def __init__(self, error: Exception):
         self.error = error
 
     def __call__(self, *arguments: Any) -> Any:
+        """Raise the error."""
         raise self.error
 
 
@@ -134,17 +163,17 @@ def _restore(module: str, name: str, path: Path | None, digest: str, state: byte
     try:
         kind = _locate(module, name, path, digest)
     except Exception as error:
-        return _Lost(error)
+        return Lost(error)
     restored = object.__new__(kind)
     restored.__dict__.update(pickle.loads(state))
     return restored
 
 
-def _restore_function(module: str, name: str, path: Path | None, digest: str) -> PortableFunction | _Lost:
+def _restore_function(module: str, name: str, path: Path | None, digest: str) -> PortableFunction | Lost:
     try:
         return PortableFunction(_locate(module, name, path, digest))
     except Exception as error:
-        return _Lost(error)
+        return Lost(error)
 
 
 def _with_imports(path: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from whydeep.data import Mapped, Source
 from whydeep.errors import SettingError
 from whydeep.runs import Context
 from whydeep.study.experiment import Run, Setting
-from whydeep.study.files import PortableFunction
+from whydeep.study.files import Lost, PortableFunction
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,17 @@ class Requirements:
     """What jobs need on every machine: the data set, and the files of experiments, which are read when this arrives."""
 
     source: Source | Mapped | None
-    measures: tuple[PortableFunction, ...]
+    measures: tuple[PortableFunction | Lost, ...]
 
     def __call__(self) -> None:
-        """Check that the data set is there.
+        """Check that all of it is there.
 
         Raises:
-            DataError: it is not, or has other content.
+            DataError: the data set is not, or has other content.
+            Exception: the file of an experiment is not, cannot be loaded, or has other content.
         """
+        for measure in self.measures:
+            if isinstance(measure, Lost):
+                raise measure.error
         if self.source is not None:
             self.source.load()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -153,7 +154,8 @@ def resolve(request: Request, registry: Registry | None = None) -> Study:
         if not f"{source.name}{source.path}".isprintable():  # they are kept in results, and shown in figures
             raise DataError(f"{source.path!r} holds characters that cannot be printed: rename it, or copy it elsewhere")
         images = source.load()
-        source = replace(source, fingerprint=images.fingerprint)  # so that no process trains on others
+        path = str(Path(source.path).absolute()) if source.path else ""  # workers may run in another directory
+        source = replace(source, path=path, fingerprint=images.fingerprint)  # so that none trains on others
     elif request.dataset:
         source = locate(request.dataset, request.data_dir, request.size)  # a wrong name is an error all the same
     plans = {
