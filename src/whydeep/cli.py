@@ -223,6 +223,8 @@ class Verify:
         say(f"{check.whole} files are as they were written")
         if check.unsealed:
             say(f"{check.unsealed} files of an earlier version carry no checksum")
+        if check.without_units:
+            say(f"results that no unit is there to check against: {', '.join(check.without_units)}")
         problems = [*check.problems]
         if self.redo:
             earlier = verification.requests_of(_earlier_requests(folder), self.experiments, registry)
@@ -240,7 +242,10 @@ class Verify:
 
 def _earlier_requests(folder: "RunFolder") -> list[Request]:
     """Return what the commands of a folder's manifest asked for, the last first."""
-    record = folder.record() or {}
+    record = folder.record()
+    if record is None:
+        tell("no manifest can be read that says which commands were given: no unit can be measured again")
+        return []
     requests = []
     for run in (record, *reversed(record.get("history", []))):
         try:
