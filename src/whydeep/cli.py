@@ -223,11 +223,14 @@ class Verify:
         say(f"{check.whole} files are as they were written")
         if check.unsealed:
             say(f"{check.unsealed} files of an earlier version carry no checksum")
-        if not (folder.path / "units").is_dir():
-            say("there are no units: what the results are made of cannot be checked")
+        if check.without_units:
+            say(f"results that no unit is there to check against: {', '.join(check.without_units)}")
         problems = [*check.problems]
         if self.redo:
-            earlier = verification.requests_of(_earlier_requests(folder), self.experiments, registry)
+            asked = _earlier_requests(folder)
+            earlier = [*verification.requests_of(asked, self.experiments, registry)]
+            if asked and not earlier:
+                problems.append("its experiments are in files of your own: give the files after the folder")
             compared, failed = verification.measure_again(
                 folder, earlier, registry, self.redo, tolerance=self.tolerance
             )
@@ -242,7 +245,10 @@ class Verify:
 
 def _earlier_requests(folder: "RunFolder") -> list[Request]:
     """Return what the commands of a folder's manifest asked for, the last first."""
-    record = folder.record() or {}
+    record = folder.record()
+    if record is None:
+        tell("no manifest can be read that says which commands were given: no unit can be measured again")
+        return []
     requests = []
     for run in (record, *reversed(record.get("history", []))):
         try:

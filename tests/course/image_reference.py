@@ -58,6 +58,6 @@ def statistics(experiment, claim, results):
 
 def unmet(experiment, claim, results):
     """What a claim misses in results, by default on MNIST."""
-    results = results.assign_attrs({"dataset": "mnist"} | results.attrs)
+    results = results.assign_attrs({"dataset": "MNIST"} | results.attrs)
     (claim,) = [entry for entry in experiment.claims if entry.id == claim]
     return claim.unmet(results)

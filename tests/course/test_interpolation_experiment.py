@@ -9,6 +9,7 @@ from image_reference import MNIST, loss_and_accuracy, measure, settings_of, stat
 
 from whydeep.course.interpolation import EXPERIMENT
 from whydeep.data import locate
+from whydeep.data.sources import PUBLISHED
 from whydeep.errors import SettingError
 from whydeep.networks import MLP, parameter_count
 
@@ -111,5 +112,8 @@ def test_what_the_claim_needs(changes, problem):
 
 def test_images_of_the_same_size_are_not_what_the_claim_is_about():
     settings = [vars(setting) for setting in settings_of(EXPERIMENT, "full", MNIST)]
-    results = xr.Dataset(attrs={"settings": json.dumps(settings), "dataset": "fashion-mnist"})
-    assert unmet(EXPERIMENT, "C20", results) == ("dataset fashion-mnist instead of mnist",)
+    mnist, fashion = (PUBLISHED[name].title for name in ("mnist", "fashion-mnist"))
+    results = xr.Dataset(attrs={"settings": json.dumps(settings), "dataset": mnist})
+    assert unmet(EXPERIMENT, "C20", results) == ()
+    results.attrs["dataset"] = fashion
+    assert unmet(EXPERIMENT, "C20", results) == ("dataset Fashion-MNIST instead of MNIST",)

@@ -122,7 +122,121 @@ def test_nothing_that_was_kept_is_done_again(every_time, tmp_path):
     log = []
     until_done(lambda checkpoint: work(checkpoint, log), tmp_path / "a.checkpoint")
     items = [entry for entry in log if entry[0] != "collected"]
-    assert len(items) == len(set(items)) == 5 + 4 + 4 * 3
+    assert len(set(items)) == 5 + 4 + 4 * 3
+    assert {entry for entry in items if items.count(entry) > 1} == {("second", "d")}  # where that loop is left
+
+
+class Counter:
+    def __init__(self):
+        self.count = 0
+
+    def checkpoint(self):
+        return self.count
+
+    def restore(self, checkpoint):
+        self.count = checkpoint
+
+
+def left_with_else(checkpoint):
+    total, outcome = [0], "left"
+    for number in checkpoint.loop(range(5), total):
+        total[0] += number
+        if total[0] >= 3:
+            break
+    else:
+        outcome = "at the end"
+    return total, outcome
+
+
+def left_by_an_error(checkpoint):
+    total, last = [0], None
+    try:
+        for number in checkpoint.loop(range(5), total):
+            total[0] += 1
+            last = number
+            if number == 2:
+                raise ValueError
+    except ValueError:
+        return total, last
+    return "at the end"
+
+
+def tensors_in_lists(checkpoint):
+    walk, best = torch.zeros(2), []
+    for _ in checkpoint.loop(range(5), [walk, (walk,)], best):
+        walk += 1
+        best[:] = [walk.clone()] if len(best) < 3 else best
+    return walk.numpy(), best[0].numpy()
+
+
+def state_of_a_module(checkpoint):
+    layer = torch.nn.Linear(2, 2)
+    torch.nn.init.ones_(layer.weight)
+    for _ in checkpoint.loop(range(5), layer.state_dict()):
+        with torch.no_grad():
+            layer.weight += 1
+    return layer.weight.detach().numpy()
+
+
+def weights_with_gradients(checkpoint):
+    weights = torch.zeros(2, requires_grad=True)
+    for _ in checkpoint.loop(range(5), weights):
+        with torch.no_grad():
+            weights += 1
+    return weights.detach().numpy()
+
+
+def one_object_at_many_places(checkpoint):
+    walk, path, last = np.zeros(1), [], {}
+    inner = {3: path, "last": last}
+    for number in checkpoint.loop(range(3), inner, walk):
+        walk += 1
+        path.append((number, walk))
+        last[number] = [walk, walk.copy()]
+    return walk, path, last, inner
+
+
+def resumable_in_lists(checkpoint):
+    counters = [Counter(), Counter()]
+    for number in checkpoint.loop(range(4), counters):
+        for counter in counters:
+            counter.count += number
+    return [counter.count for counter in counters]
+
+
+@pytest.mark.parametrize(
+    "odd_work",
+    [
+        left_with_else,
+        left_by_an_error,
+        tensors_in_lists,
+        state_of_a_module,
+        weights_with_gradients,
+        one_object_at_many_places,
+        resumable_in_lists,
+    ],
+)
+@pytest.mark.parametrize("lives", [1, 2, 4])
+def test_objects_and_ways_out_of_loops_stay_the_same(every_time, tmp_path, odd_work, lives):
+    def work_and_more(checkpoint):
+        result = odd_work(checkpoint)
+        for _ in checkpoint.loop(range(5), []):
+            pass
+        return result
+
+    result, deaths = until_done(work_and_more, tmp_path / "a.checkpoint", lives)
+    assert_same(result, odd_work(Checkpoint()))
+    assert deaths > 0
+
+
+def test_a_checkpoint_of_another_format_is_passed_over(every_time, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FORMAT", 1)
+    with pytest.raises(KilledError):
+        work(Checkpoint(Dying(tmp_path / "a.checkpoint", "a.checkpoint", "test")))
+    monkeypatch.undo()
+    log = []
+    work(Checkpoint(CheckpointFile(tmp_path / "a.checkpoint", "a.checkpoint", "test")), log)
+    assert log[0] == ("first", 0)
 
 
 def test_short_work_writes_nothing(tmp_path):
@@ -134,7 +248,7 @@ def test_it_is_written_every_half_minute(tmp_path):
     now = [0.0]
     file = CheckpointFile(tmp_path / "a.checkpoint", "a.checkpoint", "test")
     checkpoint, seen = Checkpoint(file, clock=lambda: now[0]), []
-    for _ in checkpoint.loop(range(100)):
+    for _ in checkpoint.loop(range(100), seen):
         now[0] += 7.0
         seen.append(file.path.stat().st_mtime_ns if file.path.exists() else 0)
     assert len(set(seen)) == 100 * 7 // 35
@@ -166,9 +280,14 @@ def test_where_nothing_can_be_written_nothing_is_lost(every_time, tmp_path):
 
 def test_loops_in_each_other_are_refused():
     checkpoint = Checkpoint()
-    for _ in checkpoint.loop(range(1)):
+    for _ in checkpoint.loop(range(1), []):
         with pytest.raises(RuntimeError, match="a loop lies in another"):
-            list(checkpoint.loop(range(2)))
+            list(checkpoint.loop(range(2), []))
+
+
+def test_loops_without_state_are_refused():
+    with pytest.raises(TypeError, match="a loop needs its state"):
+        next(Checkpoint().loop(range(2)))
 
 
 @given(st.sets(st.integers(0, 60), min_size=1))
@@ -179,5 +298,5 @@ def test_ranges_of_seeds_come_back(seeds):
 
 @pytest.mark.parametrize("state", [5, lambda: 1, "text", None, {1, 2}])
 def test_state_that_cannot_be_put_back_is_refused_at_once(state):
-    with pytest.raises(TypeError, match=r"the state of a loop holds .*: give tensors, arrays, lists"):
+    with pytest.raises(TypeError, match=r"the state of a loop holds .*: give trainings, recorders, tensors"):
         next(Checkpoint().loop(range(3), state))

@@ -193,6 +193,41 @@ def test_verdicts_on_other_results_are_noticed(run, whydeep):
     assert err == "whydeep: claims.json: its verdicts on walk are about other results: run whydeep claims run\n"
 
 
+@pytest.mark.parametrize(
+    "gone", [["manifest.json"], ["manifest.backup.json"], ["manifest.json", "manifest.backup.json"]]
+)
+def test_manifests_that_are_gone_are_noticed(run, whydeep, gone):
+    before = contents()
+    for name in gone:
+        (run / name).unlink()
+    status, _, err = whydeep("verify", "run")
+    assert (status, err) == (1, "".join(f"whydeep: {name}: it is gone: run the same command again\n" for name in gone))
+    status, _, err = whydeep("verify", "run", "--redo", 1)
+    assert status == 1
+    assert ("no manifest can be read that says which commands were given" in err) == (len(gone) == 2)
+    assert_mended(whydeep, before)
+
+
+def test_results_that_are_gone_though_verdicts_are_about_them(run, whydeep):
+    before = contents()
+    (run / "results" / "walk.nc").unlink()
+    status, _, err = whydeep("verify", "run")
+    assert (status, err) == (
+        1,
+        "whydeep: results/walk.nc: it is gone, and claims.json has verdicts on it: run walk again\n",
+    )
+    assert_mended(whydeep, before)
+
+
+def test_results_without_units_are_said_to_be_unchecked(run, whydeep):
+    before = contents()
+    shutil.rmtree(run / "units")
+    status, out, err = whydeep("verify", "run")
+    assert (status, err) == (0, "")
+    assert "results that no unit is there to check against: dice, walk" in out
+    assert_mended(whydeep, before)
+
+
 def test_units_are_measured_again_and_compared(run, whydeep):
     status, out, err = whydeep("verify", "run", "--redo", 4)
     assert status == 0
@@ -246,24 +281,13 @@ def test_files_that_hold_the_same_values_in_other_places(run, whydeep, change, s
     assert (status, out.count(says)) == (int(change), 1)
 
 
-def test_a_manifest_without_commands_and_missing_units_are_said(run, whydeep):
-    shutil.rmtree(run / "units")
-    status, out, _ = whydeep("verify", "run")
-    assert status == 0
-    assert "there are no units: what the results are made of cannot be checked" in out
-    for name in ("manifest.json", "manifest.backup.json"):
-        (run / name).unlink()
-    status, _, err = whydeep("verify", "run", "--redo", 1)
-    assert status == 1
-    assert "the manifest holds no command that measured units" in err
-
-
 def test_files_of_experiments_are_not_run_unless_given(workplace, whydeep, tmp_path):
     source = Path(__file__).parents[2] / "examples" / "warm_up.py"
     shutil.copy(source, "warm_up.py")
     status, _, _ = whydeep("run", "warm_up.py", "--scale", "smoke", "--seeds", 1, "--dataset", "digits", "--out", "run")
     assert status == 0
     _, out, err = whydeep("verify", "run", "--redo", 1)
+    assert "its experiments are in files of your own: give the files after the folder" in err
     assert "0 units can be measured again, and 1 were asked for" in err
     status, out, _ = whydeep("verify", "run", "warm_up.py", "--redo", 1)
     assert status == 0

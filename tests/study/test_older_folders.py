@@ -53,11 +53,12 @@ def test_it_is_judged(older, whydeep):
     record = records()["C17"]
     assert record["verdict"] == "preview"
     assert record["unmet"] == [
+        "dataset digits instead of MNIST",
         "1 of 70 epochs",
         "500 of 60,000 train images",
         "355 of 10,000 test images",
     ]  # as ever, by Adam and with ReLU
-    assert record["decided_by"] == "whydeep run parameter-count --scale full --out older"
+    assert record["decided_by"] == "whydeep run parameter-count --scale full --dataset mnist --out older"
     assert "C17  PREVIEW" in out
     assert not (older / "report.html").exists()
 

@@ -272,7 +272,7 @@ def trained_for(
         where: field of a setting -> value: only these settings need so many epochs and images.
     """
     counts = {"epochs": epochs, "train_images": 60_000, "test_images": 10_000}
-    needs = [Need("dataset", equals="mnist")]
+    needs = [Need("dataset", equals="MNIST")]
     needs += [Need(name, least=count, where=where) for name, count in counts.items()]
     needs += [Need("widths", equals=(784, *hidden, 10), where=where)] if hidden else []
     needs += [Need("batch_size", equals=batch_size, where=where)] if batch_size else []

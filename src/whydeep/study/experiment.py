@@ -119,10 +119,13 @@ class Run:
     def loop(self, items: Iterable[Item], *state: State) -> Iterator[Item]:
         """Go through items, such as epochs; after an interruption, those that were gone through are passed over.
 
+        Whatever counts along must be an item: ``run.loop(enumerate(items))``, not ``enumerate(run.loop(items))``.
+
         Args:
             items: the same at every call.
             state: all that the loop changes and that is needed after it: trainings, recorders, tensors, arrays, and
-                lists and dictionaries of such. It is put back in place.
+                lists and dictionaries of such. It is put back in place; a name that the loop gives to something else is
+                not (``total = total + 1`` instead of ``total += 1``).
 
         >>> total = np.zeros(1)
         >>> for number in Run("demo", Setting(), seeds=(0,)).loop(range(4), total):

@@ -207,7 +207,8 @@ def deciding_command(experiment: Experiment, claim: Claim, results: xr.Dataset, 
         except SettingError:
             continue
         as_run = not mnist and changed == bool(given) and scale == attributes["scale"]
-        if _is_met(claim, settings, results, as_run=as_run):
+        dataset = "MNIST" if mnist else attributes["dataset"]
+        if _is_met(claim, settings, dataset, results, as_run=as_run):
             request = Request(
                 (os.path.relpath(experiment.file) if experiment.file else experiment.name,),
                 scale=scale,
@@ -222,8 +223,8 @@ def deciding_command(experiment: Experiment, claim: Claim, results: xr.Dataset, 
     return ""
 
 
-def _is_met(claim: Claim, settings: Sequence[Setting], results: xr.Dataset, *, as_run: bool) -> bool:
-    """Whether settings meet the conditions of a claim.
+def _is_met(claim: Claim, settings: Sequence[Setting], dataset: str, results: xr.Dataset, *, as_run: bool) -> bool:
+    """Whether settings on a data set meet the conditions of a claim.
 
     Those about what is measured are asked of the results if these settings are what was run (`as_run`); they are left
     open for others.
@@ -231,7 +232,7 @@ def _is_met(claim: Claim, settings: Sequence[Setting], results: xr.Dataset, *, a
     fields = [asdict(setting) for setting in settings]
     places = [setting.coordinates for setting in settings]
     labels = {name: list(dict.fromkeys(place[name] for place in places)) for name in places[0]}
-    planned = xr.Dataset(coords=labels, attrs={"settings": json.dumps(fields)})
-    known = {*fields[0], *labels}
+    planned = xr.Dataset(coords=labels, attrs={"settings": json.dumps(fields), "dataset": dataset})
+    known = {*fields[0], *labels, "dataset"}
     needs = [need for need in claim.needs if as_run or need.name in known]
     return not any(need.unmet(planned if need.name in known else results) for need in needs)

@@ -1,6 +1,7 @@
 """Whether a run folder is as it was written, and whether its units, measured again, are the same."""
 
 import json
+import os
 import random
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,11 +30,13 @@ class Check:
     Attributes:
         whole: how many are as they were written.
         unsealed: how many of an earlier version carry no checksum.
-        problems: a line for each that is not as it was written, or does not fit the others.
+        without_units: experiments whose results could not be checked, as the folder has no units at all.
+        problems: a line for each that is not as it was written, is gone, or does not fit the others.
     """
 
     whole: int
     unsealed: int
+    without_units: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -52,7 +55,14 @@ def check_folder(folder: RunFolder) -> Check:
                 problems.append(f"{folder.name(path)}: {error}")
         except DamagedError as error:
             problems.append(f"{folder.name(path)}: {error}")
-    return Check(whole, unsealed, (*problems, *_misfits(folder)))
+    manifests = (folder.manifest,) if older else (folder.manifest, folder.manifest_backup)
+    problems += [
+        f"{folder.name(path)}: it is gone: run the same command again"
+        for path in manifests
+        if not os.path.lexists(path)
+    ]
+    without_units = () if (folder.path / "units").is_dir() else tuple(folder.experiments())
+    return Check(whole, unsealed, without_units, (*problems, *_misfits(folder)))
 
 
 def _misfits(folder: RunFolder) -> Iterator[str]:
@@ -72,7 +82,9 @@ def _misfits(folder: RunFolder) -> Iterator[str]:
         records = json.loads(folder.read(folder.claims))["claims"]
         about = {record["experiment"]: record.get("results") for record in records if record.get("results")}
         for name, digest in about.items():
-            if made_from.get(name, digest) != digest:
+            if not os.path.lexists(folder.results(name)):
+                yield f"results/{name}.nc: it is gone, and claims.json has verdicts on it: run {name} again"
+            elif made_from.get(name, digest) != digest:
                 yield f"claims.json: its verdicts on {name} are about other results: run whydeep claims {folder.path}"
 
 
@@ -146,9 +158,6 @@ def measure_again(
         A comparison for each unit, and a line for each that could not be measured again.
     """
     studies, problems = [], []
-    requests = list(requests)
-    if not requests:
-        problems.append("the manifest holds no command that measured units: it is damaged, or its files were not given")
     for request in requests:
         try:
             studies.append(resolve(request, registry))
