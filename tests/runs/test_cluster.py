@@ -237,12 +237,13 @@ class Removing(Display):
                 self.local.scale(len(self.local.worker_spec) + 1)
 
 
-def test_a_job_whose_workers_die_fails_alone(start, folder):
+def test_a_job_whose_workers_die_fails_alone(start, folder, caplog):
     local = start(1)
     jobs = [make_job(work.endless, 0, cost=9.0, seeds=(0,)), make_job(noise, 1)]
     outcome = run_there(jobs, folder, local, display=Removing(local, RETRIES + 1))
     assert [failure.setting for failure in outcome.failures] == ["level 0"]
     assert outcome.failures[0].message == f"its worker died, {RETRIES + 1} times (killed, or out of memory?)"
+    assert caplog.text.count("died: its jobs go to others") == RETRIES + 1
     assert outcome.finished == 2
 
 
@@ -268,6 +269,7 @@ def test_workers_that_leave_as_they_were_told_are_not_deaths(start, folder):
 
 def test_workers_that_do_not_answer_are_named(start, folder, caplog, monkeypatch):
     monkeypatch.setattr(cluster, "EXAMINING", 0.0)
+    monkeypatch.setattr(cluster, "OTHERS", 0.0)
     local = start(1)
     with opened(local, folder) as executor:
         (address,) = local.scheduler.workers

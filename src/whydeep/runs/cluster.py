@@ -9,8 +9,9 @@ import logging
 import pickle
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import (
+    FIRST_COMPLETED,
     BrokenExecutor,
     CancelledError,
     Executor,
@@ -29,7 +30,9 @@ from whydeep.runs.remote import UnexaminedError, UnwantedError, examine, install
 ANSWERING = 5.0
 """Seconds to wait for the scheduler's answer."""
 EXAMINING = 60.0
-"""Seconds to wait at the start for workers to say what they have; those that take longer join later."""
+"""Seconds to wait at the start for a worker to say what it has."""
+OTHERS = 10.0
+"""Seconds to wait then for the others; those that take longer join later."""
 LOOK = 1.0
 """Seconds between two looks at which workers there are."""
 DEPTH = 2
@@ -128,7 +131,9 @@ class Cluster(Executor):
             RunError: some of them cannot take part.
         """
         self._look()
-        wait([worker.examination for worker in self._workers.values()], timeout=EXAMINING)
+        examinations = [worker.examination for worker in self._workers.values()]
+        wait(examinations, timeout=EXAMINING, return_when=FIRST_COMPLETED)
+        wait(examinations, timeout=OTHERS)
         refused = self._admit()
         if refused:
             address, reason = next(iter(refused.items()))
@@ -212,10 +217,10 @@ class Cluster(Executor):
         except (OSError, TimeoutError):  # busy, or gone: then the client will know
             return
         for address in self._workers.keys() - threads.keys():
-            self._retry(self._workers.pop(address).calls, blame=not self._left_as_told(address))
+            self._leave(address, died=not self._left_as_told(address))
         lost = [address for address, worker in self._workers.items() if any(call.is_lost for call in worker.calls)]
         for address in lost:  # which died, and came back at the same address
-            self._retry(self._workers.pop(address).calls, blame=True)
+            self._leave(address, died=True)
         for address in threads.keys() - self._workers.keys():
             examination = self._send(address, examine, self._mark, self._requirements, self._versions, threads[address])
             self._workers[address] = _Worker(examination)
@@ -236,14 +241,17 @@ class Cluster(Executor):
                 self._place(call)
         return {address: worker.reason for address, worker in examined if worker.reason}
 
-    def _retry(self, calls: Iterable[_Call], blame: bool) -> None:
-        """Send jobs of a worker to others; if it died, the first that was not done is the one that ran."""
-        for index, call in enumerate([call for call in calls if not call.future.done()]):
+    def _leave(self, address: str, died: bool) -> None:
+        """Send jobs of a worker that went to others; if it died, the first that was not done is the one that ran."""
+        left = [call for call in self._workers.pop(address).calls if not call.future.done()]
+        if died:
+            logger.warning("the worker %s died%s", address, ": its jobs go to others" if left else "")
+        for index, call in enumerate(left):
             call.let_go()
-            call.deaths += blame and index == 0
+            call.deaths += died and index == 0
             if call.deaths > RETRIES:
-                died = f"its worker died, {call.deaths} times (killed, or out of memory?)"
-                call.fail(BrokenExecutor(died))
+                message = f"its worker died, {call.deaths} times (killed, or out of memory?)"
+                call.fail(BrokenExecutor(message))
             else:
                 self._place(call)
 

@@ -17,7 +17,7 @@ from whydeep.errors import RunError, SettingError, one_line
 from whydeep.runs.cluster import Cluster
 from whydeep.runs.workers import ENVIRONMENT, worker_surroundings
 
-CONNECTING = 3.0
+CONNECTING = 5.0
 """Seconds to wait for a scheduler."""
 RENEWAL = 20.0
 """Seconds without a worker after which a job of Slurm has ended; a worker that died is back sooner."""
@@ -144,7 +144,7 @@ def _start_slurm() -> Any:
     return SLURMCluster(
         processes=settings["cores"],
         job_script_prologue=[*settings["job-script-prologue"], *exports],
-        scheduler_options={"dashboard_address": ":0", **settings["scheduler-options"]},
+        scheduler_options={"dashboard_address": "127.0.0.1:0", **settings["scheduler-options"]},
     )
 
 

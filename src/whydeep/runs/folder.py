@@ -350,6 +350,10 @@ class RunFolder:
             for folder in list(path.parents)[:3]:
                 folder.rmdir()
 
+    def begun(self) -> int:
+        """Count the jobs whose state was kept in the middle."""
+        return sum(1 for _ in (self.path / "checkpoints").glob("*/*/seeds-*.checkpoint"))
+
     def _checkpoints(self, job: Job) -> Path:
         return self.path / "checkpoints" / _file_safe(job.experiment) / job.digest
 

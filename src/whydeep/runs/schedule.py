@@ -263,7 +263,8 @@ class _Schedule:
         left = sum(piece.left for piece in pieces) + self._ahead
         if time.monotonic() >= self._next_estimate:  # what waits may be a hundred thousand jobs
             pieces += [Piece(job.experiment, left=job.cost) for job in (*self.waiting, *self.suspects)]
-            self._remaining = estimate_range([*self._done, *pieces], self._places)
+            watched = self._done or any(task.report for task in self.running.values())
+            self._remaining = estimate_range([*self._done, *pieces], self._places) if watched else None
             self._next_estimate = time.monotonic() + ESTIMATE
         return Snapshot(
             units=self._outcome.skipped + self._outcome.finished,

@@ -105,7 +105,9 @@ def closing(outcome: Outcome, folder: RunFolder) -> str:
     ]
     if outcome.interrupted or outcome.stopped:
         why = outcome.stopped or "interrupted"
-        lines.append(f"{why}: {outcome.finished} units finished and kept; run the same command to go on")
+        begun = folder.begun()
+        state = f", and the state of {begun} job{'s' if begun > 1 else ''}" if begun else ""
+        lines.append(f"{why}: {outcome.finished} units finished and kept{state}; run the same command to go on")
     lines.append(f"{outcome.finished} units measured, {outcome.skipped} were there already")
     if folder.report.exists():
         lines.append(f"report: {printable_line(str(folder.report))}")

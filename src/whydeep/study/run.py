@@ -90,6 +90,7 @@ def _measure(study: Study, jobs: Sequence[Job], folder: RunFolder, executor: Exe
     with ExitStack() as stack:
         cluster = None
         if place:
+            say(f"asking the workers of {place} what they have")
             executor = cluster = stack.enter_context(open_cluster(place, workers, study.requirements, folder.progress))
             workers = study.request.workers or max(1, cluster.most_workers)
         start = time.perf_counter()
