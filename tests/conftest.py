@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from whydeep.population.compiler import compiler_problem
+
 settings.register_profile("any machine", settings.default, deadline=None)  # how long an example takes is not tested
 settings.load_profile("any machine")
 
@@ -12,6 +14,12 @@ settings.load_profile("any machine")
 def one_thread():
     """Equal bits are promised on one thread, as workers have it."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled():
+    """What is compiled is, before a test looks at what a command says."""
+    assert compiler_problem() == ""
 
 
 @pytest.fixture(autouse=True)

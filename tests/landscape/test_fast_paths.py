@@ -173,13 +173,13 @@ def test_a_forward_that_was_given_to_a_class_of_pytorch(monkeypatch):
     assert_all_agree([seeded(stack, seed) for seed in range(2)])
 
 
-@pytest.mark.parametrize("engine", ["auto", "stacked", "vmap", "one-by-one"])
+@pytest.mark.parametrize("engine", ["auto", "compiled", "stacked", "vmap", "one-by-one"])
 def test_autocast_is_refused(engine):
     nets = [seeded(stack, seed).float() for seed in range(2)]
     population, data = Population(nets), (DATA[0].float(), DATA[1])
     training = Training(population, data, objective=CrossEntropy(), optimizer=SGD(0.1), engine=engine)
     evaluator = Evaluator(population, data, CrossEntropy(), engine=engine)
-    measured = "closed-form" if engine == "stacked" else engine
+    measured = "closed-form" if engine in ("compiled", "stacked") else engine
     landscape = Landscape(population, data, CrossEntropy(), engine=measured, dtype=torch.float32)
     uses = (
         lambda: training.run(1), evaluator, lambda: predictions(population, data, engine=engine), landscape.losses,
@@ -191,12 +191,12 @@ def test_autocast_is_refused(engine):
                 use()
 
 
-@pytest.mark.parametrize("engine", ["auto", "stacked", "vmap", "one-by-one"])
+@pytest.mark.parametrize("engine", ["auto", "compiled", "stacked", "vmap", "one-by-one"])
 @pytest.mark.parametrize("gradients", [torch.no_grad, torch.enable_grad])
 def test_the_mode_of_gradients_around_a_call_does_not_matter(gradients, engine):
     nets = [seeded(stack, seed) for seed in range(2)]
     expected, _ = losses_and_gradients(nets)
-    measured = "closed-form" if engine == "stacked" else engine
+    measured = "closed-form" if engine in ("compiled", "stacked") else engine
     with gradients():
         landscape = Landscape(Population(nets), DATA, CrossEntropy(), engine=measured)
         torch.testing.assert_close(landscape.losses(), expected)
@@ -208,12 +208,12 @@ def test_the_mode_of_gradients_around_a_call_does_not_matter(gradients, engine):
     assert (training.losses < expected).all()
 
 
-@pytest.mark.parametrize("engine", ["stacked", "vmap", "one-by-one"])
+@pytest.mark.parametrize("engine", ["compiled", "stacked", "vmap", "one-by-one"])
 def test_under_inference_mode_there_are_losses_and_no_gradients(engine):
     """Where PyTorch differentiates: what is written out needs no graph."""
     nets = [seeded(stack, seed) for seed in range(2)]
     expected, gradients = losses_and_gradients(nets)
-    measured = "closed-form" if engine == "stacked" else engine
+    measured = "closed-form" if engine in ("compiled", "stacked") else engine
     with torch.inference_mode():
         population = Population(nets)
         landscape = Landscape(population, DATA, CrossEntropy(), engine=measured)
@@ -223,12 +223,12 @@ def test_under_inference_mode_there_are_losses_and_no_gradients(engine):
         training = Training(population, DATA, objective=CrossEntropy(), optimizer=SGD(0.1), engine=engine)
         uses = (landscape.gradients, landscape.hessians, landscape.input_derivatives, lambda: training.run(1))
         for use in uses:
-            if engine == "stacked":
+            if engine in ("compiled", "stacked"):
                 use()
             else:
                 with pytest.raises(SettingError, match=r"there are no gradients under torch.inference_mode"):
                     use()
-    if engine != "stacked":
+    if engine not in ("compiled", "stacked"):
         torch.testing.assert_close(landscape.gradients(), gradients)
         training.run(1)
         torch.testing.assert_close(training.losses, expected)
@@ -288,14 +288,16 @@ def test_the_default_type_does_not_matter():
     def measure(engine):
         training = Training(Population(nets), data, objective=CrossEntropy(), optimizer=SGD(0.1), engine=engine)
         training.run(3)
-        landscape = Landscape(Population(nets), data, CrossEntropy(), engine="auto" if engine == "stacked" else engine)
+        landscape = Landscape(
+            Population(nets), data, CrossEntropy(), engine="auto" if engine in ("compiled", "stacked") else engine
+        )
         return (
             training.population.flat,
             landscape.gradients(),
             Evaluator(training.population, data, CrossEntropy())().loss,
         )
 
-    for engine in ("stacked", "vmap", "one-by-one"):
+    for engine in ("compiled", "stacked", "vmap", "one-by-one"):
         expected = measure(engine)
         torch.set_default_dtype(torch.float64)
         try:

@@ -7,10 +7,12 @@ from torch.nn import functional
 
 from whydeep.errors import SettingError
 from whydeep.networks import MLP
-from whydeep.population import SGD, CrossEntropy, Evaluator, Population, Samples, Training, predictions
+from whydeep.population import SGD, Adam, CrossEntropy, Evaluator, Population, Samples, Training, compiler, predictions
+from whydeep.population.compiled import Compiled
 from whydeep.population.engines import choose_engine, make_engine
 from whydeep.population.modules import OneByOne, Vmapped
 from whydeep.population.stacked import Stacked
+from whydeep.population.updates import AdamUpdate, CompiledUpdate
 
 
 class Recurrent(nn.Module):
@@ -30,8 +32,13 @@ def encoder(dropout):
     return nn.Sequential(layer, nn.Flatten(), nn.Linear(24, 3))
 
 
-MODULES = {  # how to build it, and what "auto" is ("by device": one-by-one on a CPU); inputs are [sample, 6, 4]
-    "fully connected": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(24, 5), nn.ReLU(), nn.Linear(5, 3)), "stacked"),
+ON_CPU = {"by device": "one-by-one", "written out": "compiled"}
+ON_GPU = {"by device": "vmap", "written out": "stacked"}
+MODULES = {  # how to build it, and what "auto" is, which may differ by device; inputs are [sample, 6, 4]
+    "fully connected": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(24, 5), nn.ReLU(), nn.Linear(5, 3)),
+        "written out",
+    ),
     "gelu": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(24, 5), nn.GELU(), nn.Linear(5, 3)), "vmap"),
     "normalised": (lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(24), nn.Linear(24, 3)), "vmap"),
     "attention": (lambda: encoder(0.0), "by device"),
@@ -44,16 +51,33 @@ MODULES = {  # how to build it, and what "auto" is ("by device": one-by-one on a
     "gru": (lambda: Recurrent(nn.GRU), "one-by-one"),
     "lstm": (lambda: Recurrent(nn.LSTM), "one-by-one"),
 }
-CLASSES = {"stacked": Stacked, "vmap": Vmapped, "one-by-one": OneByOne}
+CLASSES = {"compiled": Compiled, "stacked": Stacked, "vmap": Vmapped, "one-by-one": OneByOne}
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_auto_follows_from_the_module_and_the_device(name):
     build, expected = MODULES[name]
-    on_cpu, on_gpu = ("one-by-one", "vmap") if expected == "by device" else (expected, expected)
     module = build()
-    assert choose_engine(module, torch.device("cpu")) == on_cpu
-    assert choose_engine(module, torch.device("cuda")) == on_gpu
+    assert choose_engine(module, torch.device("cpu")) == ON_CPU.get(expected, expected)
+    assert choose_engine(module, torch.device("cuda")) == ON_GPU.get(expected, expected)
+
+
+def test_without_a_compiler_another_engine_computes_the_same(monkeypatch):
+    build, _ = MODULES["fully connected"]
+    generator = torch.Generator().manual_seed(3)
+    samples = Samples(torch.randn(20, 6, 4, generator=generator), torch.randint(3, (20,), generator=generator))
+    trained = []
+    for problem in ("", "no compiler here"):
+        monkeypatch.setattr(compiler, "compiler_problem", lambda problem=problem: problem)
+        population = Population.initialise(build, seeds=range(2))
+        training = Training(population, samples, objective=CrossEntropy(), optimizer=Adam(0.01), batch_size=5)
+        assert type(training.engine) is (Stacked if problem else Compiled)
+        assert type(training.update) is (AdamUpdate if problem else CompiledUpdate)
+        training.run(20)
+        trained.append(population.vectors())
+    torch.testing.assert_close(*trained)
+    with pytest.raises(SettingError, match=r'not no compiler here: give engine="stacked"'):
+        Training(population, samples, objective=CrossEntropy(), optimizer=Adam(0.01), engine="compiled")
 
 
 @pytest.mark.parametrize("name", MODULES)

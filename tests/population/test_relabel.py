@@ -13,7 +13,7 @@ from whydeep.population import Adam, CrossEntropy, MeanSquaredError, Population,
 
 MEMBERS, SAMPLES, FEATURES, CLASSES = 3, 37, 5, 4
 SETTINGS = [
-    (engine, size) for engine in ("stacked", "vmap", "one-by-one") for size in (None, 8)
+    (engine, size) for engine in ("compiled", "stacked", "vmap", "one-by-one") for size in (None, 8)
 ]  # 37 samples in eights: the last batch has five
 
 
@@ -153,7 +153,9 @@ def test_targets_are_taken_in_the_type_of_the_population():
     assert training.samples.targets.dtype == training.losses.dtype == torch.float32
 
 
-@pytest.mark.parametrize(("engine", "batch_size"), [("stacked", None), ("stacked", 8), ("vmap", 8)])
+@pytest.mark.parametrize(
+    ("engine", "batch_size"), [("compiled", None), ("compiled", 8), ("stacked", None), ("stacked", 8), ("vmap", 8)]
+)
 def test_labels_learned_by_heart_and_labels_drawn_anew_for_every_epoch(engine, batch_size):
     """Random labels that stay are learned; the control, whose labels never stay, learns no more than chance."""
     wide = lambda: MLP((FEATURES, 64, CLASSES))

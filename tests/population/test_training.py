@@ -80,6 +80,7 @@ NETWORKS = {
     "one-by-one": ("one-by-one", Skip),
     "convolution": ("auto", convolution),
 }
+NETWORKS |= {f"compiled {name}": ("compiled", make) for name, (engine, make) in NETWORKS.items() if engine == "stacked"}
 
 
 @pytest.mark.parametrize("task", ["classes", "values"])
@@ -154,7 +155,7 @@ def test_a_diverged_member_harms_no_later_block(bad, monkeypatch):
     assert harmed[2][2].isnan()
 
 
-@pytest.mark.parametrize("engine", ["stacked", "vmap", "one-by-one"])
+@pytest.mark.parametrize("engine", ["compiled", "stacked", "vmap", "one-by-one"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
 def test_class_numbers_may_be_any_integers(engine, dtype):
     samples = classification()
@@ -255,7 +256,7 @@ def test_a_member_with_a_hand_built_neighbour_differs():
     assert not torch.equal(one[0], other[0])
 
 
-@pytest.mark.parametrize("engine", ["stacked", "vmap"])
+@pytest.mark.parametrize("engine", ["compiled", "stacked", "vmap"])
 def test_a_diverging_member_is_recorded_and_harms_no_other(engine):
     samples = regression()
     build = lambda: MLP((1, 8, 1))
@@ -295,7 +296,7 @@ def test_gradient_descent_diverges_exactly_past_two_over_the_curvature(rate_time
     assert (losses.values[0, -1] > losses.values[0, 0]) == (not converges)
 
 
-@pytest.mark.parametrize("engine", ["stacked", "vmap", "one-by-one"])
+@pytest.mark.parametrize("engine", ["compiled", "stacked", "vmap", "one-by-one"])
 def test_a_checkpoint_goes_on_as_if_never_interrupted(engine):
     samples = classification()
 
@@ -466,7 +467,7 @@ def test_wrong_settings_are_named():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("engine", ["stacked", "vmap"])
+@pytest.mark.parametrize("engine", ["compiled", "stacked", "vmap"])
 def test_cuda_agrees_with_the_cpu(engine):
     samples = classification(dtype=torch.float64)
     vectors = {}

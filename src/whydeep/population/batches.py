@@ -60,6 +60,18 @@ class MiniBatches:
         self._epoch = -1
         self._indices = torch.empty(0)
 
+    def orders_from(self, step: int, most: int) -> tuple[np.ndarray, int]:
+        """Return the orders [step, member, slot] of steps from this one on, and how many samples each batch has.
+
+        They are at most so many, of one epoch, and of batches with as many samples.
+        """
+        first = self.batch(step)
+        within = step % self.steps
+        stop = min(within + most, self.steps)
+        while self._counts[stop - 1] != first.count:  # the last batch of an epoch may be smaller
+            stop -= 1
+        return self._indices[within:stop].numpy(), first.count
+
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from the beginning of training."""
         epoch, step = divmod(step, self.steps)
@@ -78,6 +90,7 @@ class FullBatch:
 
     def __init__(self, samples: int, members: int, device: torch.device, dtype: torch.dtype):
         self.samples, self.members, self.device, self.dtype = samples, members, device, dtype
+        self.size = samples
 
     @cached_property
     def _batch(self) -> Batch:

@@ -10,7 +10,9 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from whydeep.errors import SettingError, near_names
 from whydeep.networks.functional import check_outputs
+from whydeep.population import compiler
 from whydeep.population.batches import Batch
+from whydeep.population.compiled import Compiled
 from whydeep.population.feed import Feed
 from whydeep.population.modules import ModuleEngine, OneByOne, Vmapped
 from whydeep.population.objectives import CrossEntropy, LossFunction, Objective, WrittenOut, check_outputs_of_classes
@@ -20,8 +22,8 @@ from whydeep.population.stacked import Stacked, covers
 from whydeep.population.streams import Stream
 from whydeep.population.trial import check_mean, first_finite, try_loss, try_network
 
-EngineName = Literal["auto", "stacked", "vmap", "one-by-one"]
-ENGINES = ("auto", "stacked", "vmap", "one-by-one")
+EngineName = Literal["auto", "compiled", "stacked", "vmap", "one-by-one"]
+ENGINES = ("auto", "compiled", "stacked", "vmap", "one-by-one")
 
 SAMPLES_TRIED = 100
 """So many samples show whether a loss is a mean over them."""
@@ -46,7 +48,8 @@ class Engine(Protocol):
 def choose_engine(module: nn.Module, device: torch.device, *, written_out: bool = True) -> EngineName:
     """Say which engine "auto" is: a fixed rule, by the kind of module and the device.
 
-    - "stacked" for fully connected networks that it covers, where the backward pass of the loss is written out too;
+    - for fully connected networks that these cover, where the backward pass of the loss is written out too: "compiled"
+      on a CPU, "stacked" on a GPU or where nothing can be compiled;
     - "one-by-one" for modules with recurrent layers, which `vmap` does not evaluate, or with dropout, which it refuses;
     - on a CPU "one-by-one" for modules with convolutions or `nn.MultiheadAttention`: `vmap` makes of several members'
       convolutions one with groups, which is slow there, and takes attention member by member anyway;
@@ -64,7 +67,7 @@ def choose_engine(module: nn.Module, device: torch.device, *, written_out: bool 
     A single member takes "one-by-one" 1/3 to 1 times as long, whatever the module.
     """
     if written_out and covers(module):
-        return "stacked"
+        return "compiled" if device.type == "cpu" and not compiler.compiler_problem() else "stacked"
     parts = list(module.modules())
     if any(isinstance(part, nn.RNNBase) or (isinstance(part, _DropoutNd) and part.p > 0) for part in parts):
         return "one-by-one"
@@ -100,6 +103,14 @@ def make_engine(
     if name == "auto":
         written_out = isinstance(objective, WrittenOut)
         name = choose_engine(population.template, population.device, written_out=written_out)
+    if name == "compiled":
+        if (
+            not isinstance(objective, WrittenOut)
+            or not covers(population.template)
+            or not compiler.can_compile(population.flat)
+        ):
+            raise _not_compiled(population, objective)
+        return Compiled(population, objective, samples, gradients)
     if name == "stacked":
         if not isinstance(objective, WrittenOut) or not covers(population.template):
             raise _not_stacked(population.template, objective)
@@ -107,6 +118,15 @@ def make_engine(
     if name == "one-by-one":
         return OneByOne(population, objective, samples, gradients, streams)
     return Vmapped(population, objective, samples, gradients)
+
+
+def _not_compiled(population: Population, objective: Objective) -> SettingError:
+    if not compiler.can_compile(population.flat):
+        given = compiler.compiler_problem() or f"{population.dtype} on {population.device}"
+        return SettingError(
+            f'the compiled engine takes float32 and float64 on a CPU, not {given}: give engine="stacked"'
+        )
+    return SettingError(str(_not_stacked(population.template, objective)).replace("stacked", "compiled"))
 
 
 def _not_stacked(module: nn.Module, objective: Objective) -> SettingError:

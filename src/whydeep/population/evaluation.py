@@ -11,6 +11,7 @@ from whydeep.networks import recognise
 from whydeep.networks.functional import check_surroundings
 from whydeep.population.arguments import fit_inputs, read_arguments
 from whydeep.population.batches import Batch
+from whydeep.population.compiled import Compiled
 from whydeep.population.engines import EngineName, make_engine, try_engine
 from whydeep.population.layout import sample_slots
 from whydeep.population.objectives import CrossEntropy, Loss, LossFunction, MeanSquaredError
@@ -81,7 +82,7 @@ class Evaluator:
     @torch.no_grad()
     def __call__(self) -> Evaluation:
         """Evaluate now."""
-        check_surroundings(self.population.device, written_out=isinstance(self.engine, Stacked))
+        check_surroundings(self.population.device, written_out=isinstance(self.engine, Stacked | Compiled))
         members, device = len(self.population), self.population.device
         losses = torch.zeros(members, dtype=torch.float64, device=device)
         right = torch.zeros(members, dtype=torch.float64, device=device)
@@ -135,7 +136,7 @@ def predictions(population: Population, inputs: Tensor | Data, *, engine: Engine
         slots=slots,
         fixed=True,
     )
-    check_surroundings(population.device, written_out=isinstance(whole, Stacked))
+    check_surroundings(population.device, written_out=isinstance(whole, Stacked | Compiled))
     try_engine(whole, loss=False)
     (batch,) = _chunks(len(samples), slots, population.device, population.dtype)
     with torch.no_grad():

@@ -35,6 +35,19 @@ class Recorder:
             self.steps.append(training.step)
             self._values.append(self.measure(training).clone())
 
+    def looks_at(self, step: int) -> bool:
+        """Say whether it measures more than the loss at a step."""
+        return self.measure is not loss and (self.wanted is None or step in self.wanted)
+
+    def take_losses(self, first: int, losses: Tensor) -> None:
+        """Take the losses of steps from the first on [step, member], if it measures nothing else."""
+        if self.measure is not loss:
+            return
+        for step, values in enumerate(losses, start=first):
+            if self.wanted is None or step in self.wanted:
+                self.steps.append(step)
+                self._values.append(values)
+
     def checkpoint(self) -> dict[str, Any]:
         """Copy what was measured so far."""
         return {"steps": list(self.steps), "values": torch.stack(self._values) if self._values else None}

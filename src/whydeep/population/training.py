@@ -11,6 +11,7 @@ from whydeep.errors import SettingError
 from whydeep.networks.functional import check_surroundings
 from whydeep.population.arguments import fit, read_arguments, require
 from whydeep.population.batches import FullBatch, MiniBatches
+from whydeep.population.compiled import Compiled
 from whydeep.population.denormals import flushed_denormals
 from whydeep.population.engines import EngineName, make_engine, try_engine
 from whydeep.population.layout import sample_slots
@@ -21,6 +22,7 @@ from whydeep.population.population import Population
 from whydeep.population.samples import Data
 from whydeep.population.stacked import Stacked
 from whydeep.population.streams import Stream, member_streams
+from whydeep.population.updates import CompiledUpdate
 
 if TYPE_CHECKING:
     from whydeep.population.recorders import Recorder
@@ -146,16 +148,38 @@ class Training:
 
     def run(self, steps: int, recorders: "Sequence[Recorder]" = ()) -> None:
         """Take steps; every recorder is asked before each update."""
-        check_surroundings(self.population.device, written_out=isinstance(self.engine, Stacked), gradients=True)
+        written_out = isinstance(self.engine, Stacked | Compiled)
+        check_surroundings(self.population.device, written_out=written_out, gradients=True)
+        end = self.step + steps
         with flushed_denormals():
-            for _ in range(steps):
-                self.losses = self.engine.losses_and_gradients(self.batches.batch(self.step))
-                self._finite &= torch.isfinite(self.losses)
-                self._finite_steps += self._finite
+            while self.step < end:
+                unseen = self._steps_unseen(end, recorders)
+                if unseen and isinstance(self.engine, Compiled) and isinstance(self.update, CompiledUpdate):
+                    losses = self.engine.train(self.batches, self.step, unseen, self.update)
+                    self._take_losses(losses)
+                    for recorder in recorders:
+                        recorder.take_losses(self.step, losses)
+                    self.step += len(losses)
+                    continue
+                self._take_losses(self.engine.losses_and_gradients(self.batches.batch(self.step)).unsqueeze(0))
                 for recorder in recorders:
                     recorder.see(self)
                 self.update.step(self.step)
                 self.step += 1
+
+    def _steps_unseen(self, end: int, recorders: "Sequence[Recorder]") -> int:
+        """Count the next steps at which no recorder has to look at more than the losses."""
+        step = self.step
+        while step < end and not any(recorder.looks_at(step) for recorder in recorders):
+            step += 1
+        return step - self.step
+
+    def _take_losses(self, losses: Tensor) -> None:
+        """Take notice of the losses of steps [step, member]."""
+        finite = torch.isfinite(losses).cumprod(0, dtype=torch.int64) * self._finite
+        self._finite_steps += finite.sum(0)
+        self._finite = finite[-1].to(torch.bool)
+        self.losses = losses[-1]
 
     def run_epoch(self, recorders: "Sequence[Recorder]" = ()) -> None:
         """Take the steps of one epoch."""

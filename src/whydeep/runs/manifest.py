@@ -26,6 +26,7 @@ PACKAGES = (
     "h5netcdf",
     "h5py",
     "scikit-learn",
+    "numba",
     "matplotlib",
     "numba",
     "distributed",

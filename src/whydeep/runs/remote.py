@@ -24,7 +24,7 @@ STOP = 0.5
 """Seconds between two looks of a job at whether it is still wanted."""
 INTERVAL = 2.0
 """Seconds between two reports of a job: all go to one file system."""
-PACKAGES = ("torch", "numpy", "scipy", "xarray", "h5netcdf", "h5py", "scikit-learn")
+PACKAGES = ("torch", "numba", "numpy", "scipy", "xarray", "h5netcdf", "h5py", "scikit-learn")
 """Packages on whose versions numbers and bytes depend."""
 NOWHERE = Path(os.devnull, "progress")
 """A file that cannot be written."""

@@ -9,6 +9,7 @@ import xarray as xr
 
 from whydeep.claims import Judgement, Verdict, adjusted_p
 from whydeep.errors import printable_line
+from whydeep.population.compiler import compiler_problem
 from whydeep.runs import Outcome, RunFolder, format_duration
 from whydeep.study.design import SCALES
 from whydeep.study.experiment import Experiment
@@ -33,6 +34,10 @@ def headline(study: "Study") -> str:
         lines.append(f"images: {images.name} ({count}; {images.preprocessing}), {images.origin}")
         if images.notice:
             lines.append(f"NOTICE: {images.notice}")
+    if study.device == "cpu" and compiler_problem():
+        lines.append(
+            f"NOTICE: nothing can be compiled here ({compiler_problem()}): training takes several times as long"
+        )
     changes = [f"{name}.{key}={value}" for name in study.plans for key, value in study.changes(name).items()]
     lines += [f"changed: {', '.join(changes)}"] if changes else []
     return "\n".join(lines)

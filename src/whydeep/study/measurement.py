@@ -6,6 +6,7 @@ import xarray as xr
 
 from whydeep.data import Mapped, Source
 from whydeep.errors import SettingError
+from whydeep.population.compiler import arithmetic, compiler_problem
 from whydeep.runs import Context
 from whydeep.study.experiment import Run, Setting
 from whydeep.study.files import Lost, PortableFunction
@@ -56,16 +57,19 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Requirements:
-    """What jobs need on every machine: the data set, and the files of experiments, which are read when this arrives."""
+    """What jobs need on every machine: the data set, the files of experiments, which are read when this arrives, and
+    what networks are computed with."""
 
     source: Source | Mapped | None
     measures: tuple[PortableFunction | Lost, ...]
+    arithmetic: str = "torch"
 
     def __call__(self) -> None:
         """Check that all of it is there.
 
         Raises:
             DataError: the data set is not, or has other content.
+            SettingError: networks would be computed in another way.
             Exception: the file of an experiment is not, cannot be loaded, or has other content.
         """
         for measure in self.measures:
@@ -73,3 +77,6 @@ class Requirements:
                 raise measure.error
         if self.source is not None:
             self.source.load()
+        if arithmetic("cpu") != self.arithmetic:
+            problem = compiler_problem() or "the run could not compile, and it can"
+            raise SettingError(f"it computes networks in another way than the run ({problem})")

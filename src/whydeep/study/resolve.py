@@ -10,6 +10,7 @@ import torch
 
 from whydeep.data import Dataset, Mapped, Source, locate
 from whydeep.errors import DataError, SettingError
+from whydeep.population.compiler import arithmetic
 from whydeep.runs import Context, Job, available_cores, digest
 from whydeep.runs.memory import PROCESS, available_memory
 from whydeep.sizes import read_size
@@ -68,7 +69,7 @@ class Study:
     def requirements(self) -> Requirements:
         """What machines need that take part."""
         measures = tuple(PortableFunction(experiment.measure) for experiment in self.experiments)
-        return Requirements(self.source, measures)
+        return Requirements(self.source, measures, arithmetic(self.device))
 
     @property
     def context(self) -> Context:
@@ -90,6 +91,7 @@ class Study:
         facts = {
             "revision": experiment.revision,
             "device": self.device,
+            "arithmetic": "compiled" if arithmetic(self.device) == "compiled" else None,
             "root_seed": self.request.root_seed,
             "data": self.images.fingerprint if experiment.uses_images and self.images else None,
             "source": outside_digest(experiment),  # reads its files: once for all settings

@@ -1,0 +1,157 @@
+"""The engine of fully connected networks on a CPU: members one after the other, many steps at a time, compiled.
+
+What is compiled is in `kernels`; here it is given the memory of a population.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from whydeep.networks import recognise
+from whydeep.networks.activations import in_place
+from whydeep.population.batches import Batch, FullBatch, MiniBatches
+from whydeep.population.network import Network
+from whydeep.population.objectives import CrossEntropy, WrittenOut
+from whydeep.population.population import Population
+from whydeep.population.samples import Samples
+from whydeep.population.updates import CompiledUpdate
+
+CALL = 1e10
+"""Multiplications of one call, some tenths of a second: signals are looked at between two calls."""
+
+
+def covers(module: nn.Module) -> bool:
+    """Say whether this engine can compute a module, for inputs [sample, feature]."""
+    architecture = recognise(module)
+    return architecture is not None and in_place(architecture.activation) is not None
+
+
+class Compiled:
+    """Losses, gradients and steps of a population of fully connected networks.
+
+    Args:
+        population: it must be one that the engine `covers`.
+        objective: what is minimised.
+        samples: on the population's device, in its type.
+        gradients: [member, row], written.
+    """
+
+    def __init__(self, population: Population, objective: WrittenOut, samples: Samples, gradients: Tensor):
+        self.population, self.objective = population, objective
+        self._network = Network.of(population)
+        self._loss = int(not isinstance(objective, CrossEntropy))
+        self._parameters, self._gradients = population.flat.numpy(), gradients.numpy()
+        self.relabel(samples)
+
+    def relabel(self, samples: Samples) -> None:
+        """Take other targets for the same inputs."""
+        self.samples = samples
+        inputs = samples.inputs.flatten(1 + samples.own_inputs)
+        targets = samples.targets if samples.own_targets else samples.targets.unsqueeze(0)
+        no_classes = np.empty((1, 0), np.int64)
+        no_values = np.empty((1, 0, self._network.widths[-1]), self._parameters.dtype)
+        inputs = inputs if samples.own_inputs else inputs.unsqueeze(0)
+        classify = isinstance(self.objective, CrossEntropy)
+        self._data = (
+            np.ascontiguousarray(inputs.numpy()),
+            np.ascontiguousarray(targets.numpy()) if classify else no_classes,
+            no_values if classify else np.ascontiguousarray(targets.numpy()),
+        )
+        self._columns: np.ndarray | None = None
+
+    def losses_and_gradients(self, batch: Batch) -> Tensor:
+        """Return every member's loss on its batch [member] and write its gradient."""
+        from whydeep.population import kernels
+
+        orders = batch.indices[:, : batch.count].expand(len(self.population), -1).contiguous().numpy()
+        losses = np.empty(len(self.population))
+        with one_thread():
+            kernels.losses_and_gradients(
+                self._parameters, self._gradients, self._network, self._loss, self._data, orders, losses
+            )
+        return torch.from_numpy(losses).to(self.population.dtype)
+
+    def train(self, batches: FullBatch | MiniBatches, step: int, count: int, update: CompiledUpdate) -> Tensor:
+        """Take so many steps, or as many as an epoch still has; return the losses of each [step, member]."""
+        from whydeep.population import kernels
+
+        count = min(count, max(1, int(CALL / (len(self.population) * self._multiplications(batches.size)))))
+        if isinstance(batches, MiniBatches):
+            orders, size = batches.orders_from(step, count)
+            count = len(orders)
+        rates = update.rates(step, count)
+        losses = np.empty((count, len(self.population)))
+        state = self._parameters, self._gradients, *update.moments
+        with one_thread():
+            if isinstance(batches, MiniBatches):
+                kernels.train(
+                    *state,
+                    self._network,
+                    self._loss,
+                    self._data,
+                    orders,
+                    size,
+                    rates,
+                    update.taken,
+                    update.rule,
+                    losses,
+                )
+            else:
+                if self._columns is None:
+                    self._columns = np.ascontiguousarray(self._data[0].transpose(0, 2, 1))
+                kernels.train_on_all(
+                    *state,
+                    self._network,
+                    self._loss,
+                    self._columns,
+                    self._data,
+                    rates,
+                    update.taken,
+                    update.rule,
+                    losses,
+                )
+        update.advance(count)
+        return torch.from_numpy(losses).to(self.population.dtype)
+
+    def _multiplications(self, samples: int) -> int:
+        """Of a member's step, roughly; those of the optimiser among them."""
+        return (3 * samples + 20) * self._parameters.shape[1]
+
+    def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield all members, and their outputs and targets [member, feature, slot].
+
+        Slots without a sample hold zeros: what is computed of outputs then has the same bits for any number of members.
+        """
+        from whydeep.population import kernels
+
+        members, order = len(self.population), batch.indices[0, : batch.count].numpy()
+        outputs = self.population.flat.new_zeros(members, int(self._network.widths[-1]), batch.indices.shape[1])
+        with one_thread():
+            kernels.outputs(self._parameters, self._network, self._data[0], order, outputs.numpy())
+        targets = self.samples.targets.index_select(int(self.samples.own_targets), batch.indices[0])
+        targets = self.objective.target_rows(targets)
+        yield slice(0, members), outputs, targets if self.samples.own_targets else targets.unsqueeze(0)
+
+
+@cache
+def _blas() -> Any:
+    """The library of linear algebra that compiled code calls, to say how many threads it uses."""
+    import scipy.linalg.cython_blas  # noqa: F401 - loads it
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(internal_api="openblas")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have products computed on one thread: on several, sums have another order."""
+    if all(library.num_threads == 1 for library in _blas().lib_controllers):
+        yield
+    else:
+        with _blas().limit(limits=1):
+            yield

@@ -1,0 +1,87 @@
+"""Whether kernels can be compiled here; they are compiled once, and kept on disk for all processes."""
+
+import hashlib
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from torch import Tensor, float32, float64
+
+from whydeep.errors import one_line
+from whydeep.population.network import Network
+from whydeep.population.updates import ADAM, Rule
+from whydeep.streams import tell
+
+TYPES = (float32, float64)
+"""Numbers that kernels compute with."""
+WAITING = 120.0
+"""Seconds to wait for another process that compiles."""
+
+
+@cache
+def compiler_problem() -> str:
+    """Say why nothing can be compiled here; an empty text if it can. The first call on a machine compiles."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        return "NUMBA_DISABLE_JIT is set"
+    try:
+        from whydeep.population import kernels
+
+        _compile_once(kernels)
+    except Exception as error:  # whatever the compiler does not find on an unusual system
+        return one_line(error)
+    return ""
+
+
+def arithmetic(device: str) -> str:
+    """Name what networks are computed with on a kind of device: numbers of another arithmetic differ by rounding."""
+    return "compiled" if device == "cpu" and not compiler_problem() else "torch"
+
+
+def can_compile(parameters: Tensor) -> bool:
+    """Say whether kernels compute these parameters."""
+    return parameters.device.type == "cpu" and parameters.dtype in TYPES and not compiler_problem()
+
+
+def _compile_once(kernels: ModuleType) -> None:
+    """Compile what training calls, unless a process has done so; if one is doing so, wait for it."""
+    from filelock import FileLock
+
+    folder = Path(kernels.train.stats.cache_path)
+    done = folder / f"whydeep-{_fingerprint(kernels)}.compiled"
+    if done.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "whydeep-compiling.lock", timeout=WAITING):
+        if not done.exists():
+            tell("compiling for this processor, once: this takes half a minute or less")
+            _call_all(kernels)
+            done.touch()
+
+
+def _fingerprint(kernels: ModuleType) -> str:
+    """Digest what compiled code depends on."""
+    import llvmlite.binding
+    import numba
+
+    code = Path(str(kernels.__file__)).read_bytes()
+    facts = numba.__version__, np.__version__, platform.python_version(), llvmlite.binding.get_host_cpu_name()
+    return hashlib.sha256(repr((code, *facts)).encode()).hexdigest()[:12]
+
+
+def _call_all(kernels: ModuleType) -> None:
+    """Call every kernel once as training in float32 calls it."""
+    place = np.array([0])
+    network = Network(np.array([1, 1]), place, place + 1, place, kernels.RELU)
+    rows = [np.zeros((1, 2), np.float32) for _ in range(4)]
+    inputs, orders = np.zeros((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.int64)
+    rates, losses = np.zeros((1, 1)), np.zeros((1, 1))
+    data, columns = (inputs, orders[0], inputs), inputs.transpose(0, 2, 1).copy()
+    rule = Rule(ADAM, 0.9, 0.999, 1e-8, 0.0, decoupled=False, nesterov=False, clip=0.0)
+    kernels.train(*rows, network, 0, data, orders, 1, rates, 0, rule, losses)
+    kernels.train_on_all(*rows, network, 0, columns, data, rates, 0, rule, losses)
+    kernels.losses_and_gradients(*rows[:2], network, 0, data, orders[0], losses[0])
+    kernels.update(*rows, rates[0], 1, rule)
+    kernels.outputs(rows[0], network, inputs, orders[0, 0], np.zeros((1, 1, 1), np.float32))
