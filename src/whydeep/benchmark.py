@@ -39,9 +39,8 @@ from whydeep.runs import available_cores, worker_surroundings
 from whydeep.streams import say
 
 IMAGES = 60_000
-BATCH = 50
 SECONDS = 2.0
-STEPS = 10  # of a population between two looks at the clock
+STEPS = 50  # of a population between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,12 @@ class Workload:
     widths: tuple[int, ...]
     members: int
     points: int = 0  # function fitting on all points at once; 0 for images in batches
+    batch_size: int = 50
 
 
 IMAGE_NETWORKS = Workload((784, 30, 10), 10)
+SMALL_BATCHES, LARGE_BATCHES = (Workload((784, 20, 10), 10, batch_size=size) for size in (5, 500))
+WIDE_NETWORKS = Workload((784, 800, 400, 10), 4)
 TINY_NETWORKS = Workload((1, 3, 5, 1), 100, points=1000)
 
 
@@ -105,7 +107,7 @@ def prepare_population(workload: Workload, members: int, recorders: Sequence[Rec
             Samples(*_images()),
             objective=CrossEntropy(),
             optimizer=Adam(),
-            batch_size=BATCH,
+            batch_size=workload.batch_size,
             orders=_streams(members, "order"),
         )
 
@@ -178,13 +180,13 @@ def prepare_eager(workload: Workload, members: int) -> Work:
         x = torch.empty(workload.points, 1).uniform_(-10, 10)
         y = torch.cos(x)
         return Work(lambda: _step(module, optimizer, functional.mse_loss, x, y))
-    batches = _shuffled(*_images())
+    batches = _shuffled(*_images(), workload.batch_size)
     return Work(lambda: _step(module, optimizer, functional.cross_entropy, *next(batches)))
 
 
-def _shuffled(inputs: torch.Tensor, labels: torch.Tensor) -> Iterator[Sequence[torch.Tensor]]:
+def _shuffled(inputs: torch.Tensor, labels: torch.Tensor, size: int) -> Iterator[Sequence[torch.Tensor]]:
     while True:
-        for chosen in torch.randperm(len(labels)).split(BATCH):
+        for chosen in torch.randperm(len(labels)).split(size):
             yield inputs[chosen], labels[chosen]
 
 
@@ -192,7 +194,7 @@ def prepare_loader(workload: Workload, members: int) -> Work:
     """The same loop, fed by a DataLoader that converts each image, as in most tutorials."""
     module = MLP(workload.widths)
     optimizer = torch.optim.Adam(module.parameters())
-    loader = torch.utils.data.DataLoader(_ConvertedImages(), batch_size=BATCH, shuffle=True)
+    loader = torch.utils.data.DataLoader(_ConvertedImages(), batch_size=workload.batch_size, shuffle=True)
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
     return Work(lambda: _step(module, optimizer, functional.cross_entropy, *next(batches)))
 
@@ -252,6 +254,24 @@ COMPARISONS = (
         IMAGE_NETWORKS,
         "member-step",
         (*TRAINING, LOADER),
+    ),
+    Comparison(
+        "Training 10 networks of 15,910 parameters, batches of 5 images",
+        SMALL_BATCHES,
+        "member-step",
+        (PER_CORE, *PLAIN),
+    ),
+    Comparison(
+        "Training 10 networks of 15,910 parameters, batches of 500 images",
+        LARGE_BATCHES,
+        "member-step",
+        (PER_CORE, *PLAIN),
+    ),
+    Comparison(
+        "Training 4 networks of 952,410 parameters, batches of 50 images",
+        WIDE_NETWORKS,
+        "member-step",
+        (PER_CORE, *PLAIN),
     ),
     Comparison("Training 100 networks of 32 parameters, 1,000 points", TINY_NETWORKS, "member-step", TRAINING),
     Comparison(

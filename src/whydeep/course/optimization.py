@@ -114,9 +114,12 @@ AS_IN_THE_REPORT = (
 def training_seconds(widths: Sequence[int], samples: int, steps: float) -> float:
     """Predict the seconds of so many steps of one fully connected network on one core.
 
-    A rough model, for the order of jobs and the time left: overhead, matrix products, activations.
+    A rough model of compiled training, for the order of jobs and the time left: overhead and update; products, copies
+    of inputs, activations.
     """
-    return steps * (40e-6 + samples * (1.0e-10 * parameter_count(widths) + 3.5e-10 * sum(widths[1:])))
+    parameters = parameter_count(widths)
+    of_sample = 0.7e-10 * parameters + 4e-10 * widths[0] + 7e-10 * sum(widths[1:])
+    return steps * (4e-6 + 3.5e-10 * parameters + samples * of_sample)
 
 
 SIZE_AND_DIVERGENCE = {

@@ -6,11 +6,12 @@ streams      Stream: random numbers that depend on their purpose and on nothing 
 samples      Samples: inputs and targets, shared or one set per member
 batches      full batches, and mini batches in each member's own order
 objectives   CrossEntropy, MeanSquaredError, LossFunction
-optimizers   Adam, AdamW, SGD: a learning rate per member, fused updates, clipping
+optimizers   Adam, AdamW, SGD: a learning rate per member, clipping; what they do at a step is in `updates`
 schedules    Constant, Step, Cosine, WarmUp: how the learning rates change; `hyperparameters` checks numbers
 arguments    what Training, Evaluator and landscapes accept as data and as a loss
 engines      how losses and gradients are computed:
-  stacked      fully connected networks, written out (fast); its inputs come from `feed`
+  compiled     fully connected networks on a CPU: `kernels`, compiled by `compiler`; `network` says where parts lie
+  stacked      fully connected networks in tensors; `layers`, and inputs from `feed`
   modules      any nn.Module: vectorised over members, or one by one
 trial        what a network and a loss must be, tried on some samples
 training     Training: the loop, checkpoints, divergence; `denormals` keeps it fast

@@ -3,7 +3,8 @@
 What is compiled is in `kernels`; here it is given the memory of a population.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -23,6 +24,8 @@ from whydeep.population.updates import CompiledUpdate
 
 CALL = 1e10
 """Multiplications of one call, some tenths of a second: signals are looked at between two calls."""
+WORTH_THREADS = 1e6
+"""So many multiplications take longer than other threads take to begin."""
 
 
 def covers(module: nn.Module) -> bool:
@@ -62,7 +65,7 @@ class Compiled:
             np.ascontiguousarray(targets.numpy()) if classify else no_classes,
             no_values if classify else np.ascontiguousarray(targets.numpy()),
         )
-        self._columns: np.ndarray | None = None
+        self._features_first: np.ndarray | None = None
 
     def losses_and_gradients(self, batch: Batch) -> Tensor:
         """Return every member's loss on its batch [member] and write its gradient."""
@@ -86,37 +89,25 @@ class Compiled:
             count = len(orders)
         rates = update.rates(step, count)
         losses = np.empty((count, len(self.population)))
-        state = self._parameters, self._gradients, *update.moments
-        with one_thread():
+        how = rates, update.taken, update.rule, losses
+        problem = (self._parameters, self._gradients, *update.moments), self._network, self._loss, self._data
+
+        def take_steps(first: int, last: int) -> None:
             if isinstance(batches, MiniBatches):
-                kernels.train(
-                    *state,
-                    self._network,
-                    self._loss,
-                    self._data,
-                    orders,
-                    size,
-                    rates,
-                    update.taken,
-                    update.rule,
-                    losses,
-                )
+                kernels.train(first, last, *problem, orders, size, *how)
             else:
-                if self._columns is None:
-                    self._columns = np.ascontiguousarray(self._data[0].transpose(0, 2, 1))
-                kernels.train_on_all(
-                    *state,
-                    self._network,
-                    self._loss,
-                    self._columns,
-                    self._data,
-                    rates,
-                    update.taken,
-                    update.rule,
-                    losses,
-                )
+                kernels.train_on_all(first, last, *problem, self._columns(), *how)
+
+        with one_thread():
+            _share(take_steps, len(self.population), count * self._multiplications(batches.size))
         update.advance(count)
         return torch.from_numpy(losses).to(self.population.dtype)
+
+    def _columns(self) -> np.ndarray:
+        """Inputs, features first [1 or member, feature, sample]; arranged once."""
+        if self._features_first is None:
+            self._features_first = np.ascontiguousarray(self._data[0].transpose(0, 2, 1))
+        return self._features_first
 
     def _multiplications(self, samples: int) -> int:
         """Of a member's step, roughly; those of the optimiser among them."""
@@ -138,13 +129,29 @@ class Compiled:
         yield slice(0, members), outputs, targets if self.samples.own_targets else targets.unsqueeze(0)
 
 
+def _share(take_steps: Callable[[int, int], None], members: int, multiplications: int) -> None:
+    """Share members out to as many threads as PyTorch may use, if they have enough to do."""
+    threads = min(torch.get_num_threads(), members)
+    if threads == 1 or members * multiplications < WORTH_THREADS:
+        take_steps(0, members)
+        return
+    bounds = [members * number // threads for number in range(threads + 1)]
+    for _ in _threads(threads).map(take_steps, bounds[:-1], bounds[1:]):
+        pass
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, initializer=torch.set_flush_denormal, initargs=(True,))  # see `denormals`
+
+
 @cache
 def _blas() -> Any:
-    """The library of linear algebra that compiled code calls, to say how many threads it uses."""
+    """Libraries of linear algebra, among them that of SciPy, which compiled code calls."""
     import scipy.linalg.cython_blas  # noqa: F401 - loads it
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController().select(internal_api="openblas")
+    return ThreadpoolController().select(user_api="blas")
 
 
 @contextmanager

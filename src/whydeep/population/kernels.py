@@ -374,11 +374,11 @@ def _buffers(parameters, net, data, count):
 
 
 @compiled
-def train(parameters, gradients, first, second, net, loss, data, orders, count, rates, start, rule, losses):
-    """Take steps of every member on batches of one size.
+def train(first, last, rows, net, loss, data, orders, count, rates, start, rule, losses):
+    """Take steps of the members from `first` to before `last`, on batches of one size.
 
     Args:
-        parameters, gradients, first, second: [member, row].
+        rows: parameters, gradients and two moments [member, row].
         data: see `losses_and_gradients`.
         orders: [step, member, sample].
         count: how many samples a batch has: the first of an order.
@@ -386,11 +386,12 @@ def train(parameters, gradients, first, second, net, loss, data, orders, count, 
         start: steps that were taken before.
         losses: [step, member], written.
     """
+    parameters, gradients, firsts, seconds = rows
     inputs, classes, values = data
     units, deltas, batch = _buffers(parameters, net, data, count)
     samples, own_classes, own_values = batch
-    for member in range(parameters.shape[0]):
-        p, g, m, v = parameters[member], gradients[member], first[member], second[member]
+    for member in range(first, last):
+        p, g, m, v = parameters[member], gradients[member], firsts[member], seconds[member]
         x, c, y = _own(inputs, member), _own(classes, member), _own(values, member)
         for step in range(orders.shape[0]):
             _gather(x, c, y, orders[step, member], samples, own_classes, own_values)
@@ -401,17 +402,18 @@ def train(parameters, gradients, first, second, net, loss, data, orders, count, 
 
 
 @compiled
-def train_on_all(parameters, gradients, first, second, net, loss, columns, data, rates, start, rule, losses):
-    """Take steps of every member on all samples.
+def train_on_all(first, last, rows, net, loss, data, columns, rates, start, rule, losses):
+    """Take steps of the members from `first` to before `last`, on all samples.
 
     Args:
         columns: inputs, features first [1 or member, feature, sample].
         others: see `train`.
     """
+    parameters, gradients, firsts, seconds = rows
     inputs, classes, values = data
     units, deltas, _ = _buffers(parameters, net, data, inputs.shape[1])
-    for member in range(parameters.shape[0]):
-        p, g, m, v = parameters[member], gradients[member], first[member], second[member]
+    for member in range(first, last):
+        p, g, m, v = parameters[member], gradients[member], firsts[member], seconds[member]
         x, z = _own(columns, member), _own(inputs, member)
         c, y = _own(classes, member), _own(values, member)
         for step in range(rates.shape[0]):

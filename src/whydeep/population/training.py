@@ -46,8 +46,9 @@ class Training:
         batch_size: samples of a step; without it every step sees all of them.
         orders: one stream per member, for the order of the samples and for modules that draw random numbers, such as
             dropout (which without streams draw from the generator of `torch`).
-        engine: "auto", "stacked" (fully connected networks), "vmap" or "one-by-one" (any module); "auto" chooses by
-            the kind of module and the device alone (see `engines.choose_engine`).
+        engine: "auto", "compiled" (fully connected networks on a CPU), "stacked" (fully connected networks), "vmap" or
+            "one-by-one" (any module); "auto" chooses by the kind of module and the device alone (see
+            `engines.choose_engine`).
         seeds: instead of `orders` one whole number per member, for ``Stream(0, "", "", seed, "order")``. Without
             either, these are the population's `seeds`, if it has any; a `batch_size` needs one of the three.
 

@@ -89,6 +89,7 @@ class RunFolder:
         self._lock = self.path / ".lock"
         self._is_held = False
         self._looked_at: dict[Path, tuple[tuple[int, int], str | DamagedError]] = {}
+        self._read: dict[Path, tuple[tuple[int, int], xarray.Dataset]] = {}  # results, for as long as files stay
 
     # -- the folder as a whole ------------------------------------------------------------------------------
 
@@ -466,7 +467,11 @@ class RunFolder:
             )
         way_out = "run the same command again, which puts units together and measures nothing that is there"
         try:
-            return netcdf.from_bytes(self.read(path))
+            status = path.stat()
+            now = status.st_mtime_ns, status.st_size
+            if path not in self._read or self._read[path][0] != now:
+                self._read[path] = now, netcdf.from_bytes(self.read(path))
+            return self._read[path][1].copy()  # whose attributes may be changed
         except DamagedError as error:
             raise DamagedError(f"{error}: {way_out}") from None
         except Exception as error:  # of an earlier version, without a seal: HDF5 may raise anything

@@ -16,9 +16,9 @@ from whydeep.study.console import columns
 from whydeep.study.request import Request
 from whydeep.study.resolve import Study, resolve
 
-REFERENCE_SECONDS = 1.6e-4
+REFERENCE_SECONDS = 1.1e-4
 """Of a step of one network of 23,860 parameters with a batch of 50, among 10, on the machine that costs are predicted
-for: a core that multiplies matrices at 37 GFLOP/s."""
+for: a core of an AMD EPYC that multiplies large matrices at 100 GFLOP/s."""
 STEPS = 150
 MEASURED = 0.25
 """Standard deviation of the logarithm of what is left of a machine's factor once it was measured."""
