@@ -114,16 +114,17 @@ class Compiled:
         return (3 * samples + 20) * self._parameters.shape[1]
 
     def outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield all members, and their outputs and targets [member, feature, slot].
+        """Yield all members, and their outputs and targets [member, feature, slot], of samples that lie side by side.
 
         Slots without a sample hold zeros: what is computed of outputs then has the same bits for any number of members.
         """
         from whydeep.population import kernels
 
-        members, order = len(self.population), batch.indices[0, : batch.count].numpy()
+        members, start = len(self.population), int(batch.indices[0, 0])
+        assert int(batch.indices[0, batch.count - 1]) == start + batch.count - 1
         outputs = self.population.flat.new_zeros(members, int(self._network.widths[-1]), batch.indices.shape[1])
         with one_thread():
-            kernels.outputs(self._parameters, self._network, self._data[0], order, outputs.numpy())
+            kernels.outputs(self._parameters, self._network, self._data[0], start, batch.count, outputs.numpy())
         targets = self.samples.targets.index_select(int(self.samples.own_targets), batch.indices[0])
         targets = self.objective.target_rows(targets)
         yield slice(0, members), outputs, targets if self.samples.own_targets else targets.unsqueeze(0)

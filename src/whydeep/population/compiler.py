@@ -84,4 +84,4 @@ def _call_all(kernels: ModuleType) -> None:
     kernels.train_on_all(0, 1, tuple(rows), network, 0, data, columns, rates, 0, rule, losses)
     kernels.losses_and_gradients(*rows[:2], network, 0, data, orders[0], losses[0])
     kernels.update(*rows, rates[0], 1, rule)
-    kernels.outputs(rows[0], network, inputs, orders[0, 0], np.zeros((1, 1, 1), np.float32))
+    kernels.outputs(rows[0], network, inputs, 0, 1, np.zeros((1, 1, 1), np.float32))

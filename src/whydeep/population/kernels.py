@@ -422,11 +422,13 @@ def train_on_all(first, last, rows, net, loss, data, columns, rates, start, rule
 
 
 @compiled
-def outputs(parameters, net, inputs, order, out):
-    """Write outputs [member, output, slot] of all members for some samples; slots beyond these stay as they are."""
-    count = order.size
-    units, _, batch = _buffers(parameters, net, (inputs, np.empty((1, 0), np.int64), inputs[:, :0]), count)
-    samples, _, _ = batch
+def outputs(parameters, net, inputs, start, count, out):
+    """Write outputs [member, output, slot] of all members for `count` samples from `start` on.
+
+    Slots beyond these stay as they are.
+    """
+    widths, _, _, starts, _ = net
+    units = np.empty((starts[len(starts) - 1] + widths[len(widths) - 1]) * count, parameters.dtype)
     for member in range(parameters.shape[0]):
-        _gather_inputs(_own(inputs, member), order, samples)
-        out[member, :, :count] = _forward(parameters[member], net, samples.T, units)
+        signals = _own(inputs, member)[start : start + count].T
+        out[member, :, :count] = _forward(parameters[member], net, signals, units)
