@@ -6,6 +6,7 @@ down. What is compared is microseconds per member-step (one optimiser step of on
 """
 
 import itertools
+import json
 import multiprocessing
 import statistics
 import time
@@ -14,6 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +37,7 @@ from whydeep.population import (
     gradient_norm_by_layer,
 )
 from whydeep.population.streams import Purpose
-from whydeep.runs import available_cores, worker_surroundings
+from whydeep.runs import available_cores, machine_kind, worker_surroundings
 from whydeep.streams import say
 
 IMAGES = 60_000
@@ -330,16 +332,70 @@ def _measure_here(
     out.send(taken * work.items / elapsed)
 
 
-def run_benchmark(rounds: int = 3) -> None:
+def product_speed(size: int = 1500) -> float:
+    """Measure the multiplications and additions a second, in units of 1e9, of a product of large float32 matrices."""
+    first, second, out = (torch.rand(size, size) for _ in range(3))
+    return 2 * size**3 / 1e9 / _fastest(lambda: torch.mm(first, second, out=out))
+
+
+def memory_speed(size: int = 2**26) -> float:
+    """Measure the gigabytes a second that are read and written by a copy."""
+    source, target = torch.rand(size), torch.rand(size)
+    return 8 * size / 1e9 / _fastest(lambda: target.copy_(source))
+
+
+def _fastest(call: Callable[[], object], times: int = 7) -> float:
+    """Return the seconds that a call takes, on one thread."""
+    threads, taken = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    try:
+        for _ in range(times):
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return min(taken)
+
+
+def least_microseconds(workload: Workload, speed: float) -> float:
+    """Return the microseconds of the matrix products of a member's step, if all cores compute at `speed`."""
+    samples = workload.points or workload.batch_size
+    products = [first * second for first, second in itertools.pairwise(workload.widths)]
+    operations = 2 * samples * (3 * sum(products) - products[0])  # no gradient is pulled back to inputs
+    return operations / (1e3 * speed * CORES)
+
+
+def run_benchmark(rounds: int = 3, *, as_json: bool = False) -> None:
     """Measure every comparison and print times and ratios."""
-    say(f"{CORES} cores, torch {torch.__version__}; fastest of {rounds} rounds, median in brackets")
+    speed, memory = product_speed(), memory_speed()
+    machine = f"{machine_kind()}, {CORES} cores"
+    record: dict[str, Any] = {"machine": machine, "product_gflops": speed, "memory_gb_per_second": memory}
+    record["comparisons"] = []
+    if not as_json:
+        say(
+            f"{machine}; a core multiplies large matrices at {speed:.0f} GFLOP/s and copies {memory:.0f} GB/s\n"
+            f"fastest of {rounds} rounds, median in brackets"
+        )
     for comparison in COMPARISONS:
         times: dict[str, list[float]] = {alternative.name: [] for alternative in comparison.alternatives}
         for _ in range(rounds):
             for alternative in comparison.alternatives:
                 times[alternative.name].append(measure(comparison.workload, alternative))
-        ours = min(times[comparison.alternatives[0].name])
-        say(f"\n{comparison.name}: microseconds per {comparison.unit}, and how many times slower")
-        for name, measured in times.items():
-            best = min(measured)
-            say(f"  {name:<58} {best:9.1f}  ({statistics.median(measured):9.1f}) {best / ours:8.1f} x")
+        least = least_microseconds(comparison.workload, speed) if comparison.unit == "member-step" else None
+        entry = {"name": comparison.name, "unit": comparison.unit, "microseconds": times, "least_of_products": least}
+        record["comparisons"].append(entry)
+        if not as_json:
+            say(_table(comparison, times, least))
+    if as_json:
+        say(json.dumps(record, indent=1))
+
+
+def _table(comparison: Comparison, times: dict[str, list[float]], least: float | None) -> str:
+    ours = min(times[comparison.alternatives[0].name])
+    limit = "" if least is None else f" (its matrix products take {least:.1f} at least)"
+    lines = [f"\n{comparison.name}: microseconds per {comparison.unit}{limit}, and how many times slower"]
+    for name, measured in times.items():
+        best = min(measured)
+        lines.append(f"  {name:<58} {best:9.1f}  ({statistics.median(measured):9.1f}) {best / ours:8.1f} x")
+    return "\n".join(lines)

@@ -284,13 +284,15 @@ class Bench:
 
     rounds: Annotated[int, arg(metavar="N")] = 3
     """How often everything is measured; the fastest counts."""
+    json: bool = False
+    """Print all times of all rounds, and the machine, as JSON."""
 
     def __call__(self) -> int:
         """Print the table."""
         check_number("--rounds", self.rounds, 1, 1_000)
         from whydeep.benchmark import run_benchmark
 
-        run_benchmark(self.rounds)
+        run_benchmark(self.rounds, as_json=self.json)
         return 0
 
 

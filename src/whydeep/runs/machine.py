@@ -2,6 +2,7 @@
 
 import platform
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -9,11 +10,20 @@ import torch
 
 @cache
 def machine_kind(device: str = "cpu") -> str:
-    """Name what the bits of numbers depend on: processor, its instructions that PyTorch uses, GPU, and PyTorch."""
+    """Name what the bits of numbers depend on: processor and its instructions, GPU, PyTorch, the compiler and BLAS."""
     parts = [platform.machine(), _processor(), torch.backends.cpu.get_cpu_capability(), f"torch {torch.__version__}"]
+    if device == "cpu":
+        parts += map(_version, ("numba", "scipy"))
     if device == "cuda":
         parts.append(torch.cuda.get_device_name())
     return ", ".join(filter(None, parts))
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"no {package}"
 
 
 def _processor() -> str:
