@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from typing import Any
@@ -78,6 +79,7 @@ class Alternative:
         processes: run at the same time, each with its share of the members.
         threads: of each process; 0 leaves PyTorch's default.
         ours: whether the processes start as the workers of `whydeep run` do.
+        package: that must be installed; without it, the alternative is left out, and the table says so.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Alternative:
     processes: int = 1
     threads: int = 1
     ours: bool = False
+    package: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,8 +182,7 @@ def prepare_eager(workload: Workload, members: int) -> Work:
     module = MLP(workload.widths)
     optimizer = torch.optim.Adam(module.parameters())
     if workload.points:
-        x = torch.empty(workload.points, 1).uniform_(-10, 10)
-        y = torch.cos(x)
+        x, y = _points_of(workload)
         return Work(lambda: _step(module, optimizer, functional.mse_loss, x, y))
     batches = _shuffled(*_images(), workload.batch_size)
     return Work(lambda: _step(module, optimizer, functional.cross_entropy, *next(batches)))
@@ -190,6 +192,95 @@ def _shuffled(inputs: torch.Tensor, labels: torch.Tensor, size: int) -> Iterator
     while True:
         for chosen in torch.randperm(len(labels)).split(size):
             yield inputs[chosen], labels[chosen]
+
+
+def prepare_ensemble(workload: Workload, members: int) -> Work:
+    """All networks at once, by torch.func: one vmap over stacked parameters, and one Adam on them."""
+    networks = [MLP(workload.widths) for _ in range(members)]
+    stacked, _ = torch.func.stack_module_state(networks)
+    parameters = {name: tensor.detach().requires_grad_() for name, tensor in stacked.items()}
+    template, optimizer = networks[0], torch.optim.Adam(list(parameters.values()))
+    inputs, targets = _points_of(workload) if workload.points else _images()
+    loss = functional.mse_loss if workload.points else functional.cross_entropy
+
+    def loss_of_member(parameters: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return loss(torch.func.functional_call(template, parameters, x), y)
+
+    shared = None if workload.points else 0
+    losses = torch.func.vmap(loss_of_member, in_dims=(0, shared, shared))
+
+    def step() -> None:
+        x, y = inputs, targets
+        if not workload.points:
+            chosen = torch.randint(IMAGES, (members, workload.batch_size))
+            x, y = inputs[chosen], targets[chosen]
+        optimizer.zero_grad()
+        losses(parameters, x, y).sum().backward()
+        optimizer.step()
+
+    return Work(step, members)
+
+
+def prepare_scikit_learn(workload: Workload, members: int) -> Work:
+    """One network, by MLPClassifier of scikit-learn, which takes Adam and ReLU as we do."""
+    from sklearn.neural_network import MLPClassifier
+
+    inputs, labels = (tensor.numpy() for tensor in _images())
+    network = MLPClassifier(workload.widths[1:-1], alpha=0.0, batch_size=workload.batch_size)
+    samples = workload.batch_size * STEPS
+    network.partial_fit(inputs[:samples], labels[:samples], classes=range(workload.widths[-1]))
+    return Work(lambda: network.partial_fit(inputs[:samples], labels[:samples]), STEPS)
+
+
+def prepare_jax(workload: Workload, members: int) -> Work:
+    """All networks at once, by JAX: many steps in one scan, vmap over members, Adam of optax."""
+    import jax
+    import optax
+    from jax import numpy as jnp
+
+    optimizer = optax.adam(1e-3)
+    inputs, targets = (
+        jnp.asarray(tensor.numpy()) for tensor in (_points_of(workload) if workload.points else _images())
+    )
+
+    def initialise(key: Any) -> list[tuple[Any, Any]]:
+        keys = jax.random.split(key, len(workload.widths) - 1)
+        shapes = zip(keys, itertools.pairwise(workload.widths), strict=True)
+        return [(jax.random.normal(key, shape) / shape[0] ** 0.5, jnp.zeros(shape[1])) for key, shape in shapes]
+
+    def loss(parameters: list[tuple[Any, Any]], x: Any, y: Any) -> Any:
+        for weight, bias in parameters[:-1]:
+            x = jax.nn.relu(x @ weight + bias)
+        outputs = x @ parameters[-1][0] + parameters[-1][1]
+        if workload.points:
+            return jnp.mean((outputs - y) ** 2)
+        return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
+
+    def step(state: tuple[Any, Any], chosen: Any) -> tuple[tuple[Any, Any], Any]:
+        parameters, moments = state
+        x, y = (inputs, targets) if workload.points else (inputs[chosen], targets[chosen])
+        gradients = jax.grad(loss)(parameters, x, y)
+        updates, moments = optimizer.update(gradients, moments)
+        return (optax.apply_updates(parameters, updates), moments), None
+
+    @jax.jit
+    def train(state: tuple[Any, Any], key: Any) -> tuple[Any, Any]:
+        chosen = jax.random.randint(key, (members, STEPS, workload.batch_size), 0, len(inputs))
+        return jax.vmap(lambda state, chosen: jax.lax.scan(step, state, chosen)[0])(state, chosen)
+
+    parameters = jax.vmap(initialise)(jax.random.split(jax.random.key(0), members))
+    state = [(parameters, jax.vmap(optimizer.init)(parameters))]
+
+    def steps() -> None:
+        state[0] = jax.block_until_ready(train(state[0], jax.random.key(1)))
+
+    return Work(steps, members * STEPS)
+
+
+def _points_of(workload: Workload) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points that all networks share, and their cosine."""
+    x = torch.empty(workload.points, 1).uniform_(-10, 10)
+    return x, torch.cos(x)
 
 
 def prepare_loader(workload: Workload, members: int) -> Work:
@@ -247,33 +338,37 @@ PLAIN = (
     Alternative("plain loop, tensors in memory, one thread", prepare_eager),
     Alternative("plain loop, tensors in memory, PyTorch's default threads", prepare_eager, threads=0),
 )
+ENSEMBLE = Alternative("torch.func, all networks at once, default threads", prepare_ensemble, threads=0)
+JAX = Alternative("JAX, all networks and many steps at once", prepare_jax, threads=0, package="optax")
+SCIKIT_LEARN = Alternative("MLPClassifier of scikit-learn, one network", prepare_scikit_learn)
+PEERS = (ENSEMBLE, JAX)
 LOADER = Alternative("plain loop, DataLoader that converts each image", prepare_loader, threads=0)
-TRAINING = (PER_CORE, ONE_PROCESS, RECORDED, BY_LAYER, *PLAIN)
+TRAINING = (PER_CORE, ONE_PROCESS, RECORDED, BY_LAYER, *PLAIN, *PEERS)
 
 COMPARISONS = (
     Comparison(
         "Training 10 networks of 23,860 parameters, batches of 50 images",
         IMAGE_NETWORKS,
         "member-step",
-        (*TRAINING, LOADER),
+        (*TRAINING, SCIKIT_LEARN, LOADER),
     ),
     Comparison(
         "Training 10 networks of 15,910 parameters, batches of 5 images",
         SMALL_BATCHES,
         "member-step",
-        (PER_CORE, *PLAIN),
+        (PER_CORE, *PLAIN, *PEERS, SCIKIT_LEARN),
     ),
     Comparison(
         "Training 10 networks of 15,910 parameters, batches of 500 images",
         LARGE_BATCHES,
         "member-step",
-        (PER_CORE, *PLAIN),
+        (PER_CORE, *PLAIN, *PEERS, SCIKIT_LEARN),
     ),
     Comparison(
         "Training 4 networks of 952,410 parameters, batches of 50 images",
         WIDE_NETWORKS,
         "member-step",
-        (PER_CORE, *PLAIN),
+        (PER_CORE, *PLAIN, *PEERS, SCIKIT_LEARN),
     ),
     Comparison("Training 100 networks of 32 parameters, 1,000 points", TINY_NETWORKS, "member-step", TRAINING),
     Comparison(
@@ -381,7 +476,8 @@ def run_benchmark(rounds: int = 3, *, as_json: bool = False) -> None:
         times: dict[str, list[float]] = {alternative.name: [] for alternative in comparison.alternatives}
         for _ in range(rounds):
             for alternative in comparison.alternatives:
-                times[alternative.name].append(measure(comparison.workload, alternative))
+                if not alternative.package or find_spec(alternative.package):
+                    times[alternative.name].append(measure(comparison.workload, alternative))
         least = least_microseconds(comparison.workload, speed) if comparison.unit == "member-step" else None
         entry = {"name": comparison.name, "unit": comparison.unit, "microseconds": times, "least_of_products": least}
         record["comparisons"].append(entry)
@@ -396,6 +492,9 @@ def _table(comparison: Comparison, times: dict[str, list[float]], least: float |
     limit = "" if least is None else f" (its matrix products take {least:.1f} at least)"
     lines = [f"\n{comparison.name}: microseconds per {comparison.unit}{limit}, and how many times slower"]
     for name, measured in times.items():
+        if not measured:
+            lines.append(f"  {name:<58} not installed: pip install 'whydeep[bench]'")
+            continue
         best = min(measured)
         lines.append(f"  {name:<58} {best:9.1f}  ({statistics.median(measured):9.1f}) {best / ours:8.1f} x")
     return "\n".join(lines)
