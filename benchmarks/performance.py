@@ -27,9 +27,9 @@ MADE_THE_DIFFERENCE = """
 - Rows of a batch copied in a loop of their own: twice as fast as an assignment of rows.
 
 What did not: visiting only the pixels that are not zero (for 20 and 30 units a quarter slower than dense products, at
-batches of 5, 50 and 500). For layers of hundreds of units, products take two thirds of the time and run at 90 to 100 % of
-the speed of large matrices; the rest is memory traffic of Adam, 28 bytes a parameter and step. Products with 20 to 30
-rows run at two thirds of that speed, whether of 50 samples or of 500.
+batches of 5, 50 and 500). For layers of hundreds of units, products take two thirds of the time and run at 90 to 100 %
+of the speed of large matrices; the rest is memory traffic of Adam, 28 bytes a parameter and step. Products with 20 to
+30 rows run at two thirds of that speed, whether of 50 samples or of 500.
 """
 
 
