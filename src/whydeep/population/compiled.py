@@ -3,6 +3,7 @@
 What is compiled is in `kernels`; here it is given the memory of a population.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -149,6 +150,10 @@ def _share(take_steps: Callable[[int, int], None], members: int, multiplications
 @cache
 def _threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, initializer=torch.set_flush_denormal, initargs=(True,))  # see `denormals`
+
+
+if hasattr(os, "register_at_fork"):  # threads do not live on in a forked process
+    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 @cache
