@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 
@@ -196,6 +197,20 @@ def test_training_in_another_thread_is_the_same():
     assert torch.equal(whole.population.flat, other.population.flat)
 
 
+def test_products_stay_on_one_thread_for_as_long_as_anybody_trains():
+    libraries = compiled._blas().lib_controllers
+    with compiled._blas().limit(limits=2):
+        before = [library.num_threads for library in libraries]
+        compiled.one_thread.__enter__()
+        other = threading.Thread(target=compiled.one_thread.__enter__)
+        other.start()
+        other.join()
+        compiled.one_thread.__exit__()
+        assert all(library.num_threads == 1 for library in libraries)
+        compiled.one_thread.__exit__()
+        assert [library.num_threads for library in libraries] == before
+
+
 def _train_on(training, expected):
     training.run(3)
     sys.exit(0 if torch.equal(training.population.flat, expected) else 3)
@@ -215,3 +230,21 @@ def test_a_forked_process_has_threads_of_its_own(monkeypatch):
     code = process.exitcode
     process.kill()
     assert code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["nbc", "nbi"])
+def test_damaged_files_of_compiled_code_are_made_again(tmp_path, ending):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = "from whydeep.population import compiler as c; print(repr(c.compiler_problem()), c.arithmetic('cpu'))"
+
+    def start():
+        return subprocess.run(
+            [sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert start() == "'' compiled"
+    for file in tmp_path.rglob(f"kernels.train-*.{ending}"):
+        os.truncate(file, 100)
+    assert start() == "'' compiled"
+    assert start() == "'' compiled"

@@ -6,8 +6,8 @@ What is compiled is in `kernels`; here it is given the memory of a population.
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ class Compiled:
 
         orders = batch.indices[:, : batch.count].expand(len(self.population), -1).contiguous().numpy()
         losses = np.empty(len(self.population))
-        with one_thread():
+        with one_thread:
             kernels.losses_and_gradients(
                 self._parameters, self._gradients.numpy(), self._network, self._loss, self._data, orders, losses
             )
@@ -104,7 +104,7 @@ class Compiled:
             else:
                 kernels.train_on_all(first, last, *problem, self._columns(), *how)
 
-        with one_thread():
+        with one_thread:
             _share(take_steps, len(self.population), count * self._multiplications(batches.size))
         update.advance(count)
         return torch.from_numpy(losses).to(self.population.dtype)
@@ -129,7 +129,7 @@ class Compiled:
         members, start = len(self.population), int(batch.indices[0, 0])
         assert int(batch.indices[0, batch.count - 1]) == start + batch.count - 1
         outputs = self.population.flat.new_zeros(members, int(self._network.widths[-1]), batch.indices.shape[1])
-        with one_thread():
+        with one_thread:
             kernels.outputs(self._parameters, self._network, self._data[0], start, batch.count, outputs.numpy())
         targets = self.samples.targets.index_select(int(self.samples.own_targets), batch.indices[0])
         targets = self.objective.target_rows(targets)
@@ -152,10 +152,6 @@ def _threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, initializer=torch.set_flush_denormal, initargs=(True,))  # see `denormals`
 
 
-if hasattr(os, "register_at_fork"):  # threads do not live on in a forked process
-    os.register_at_fork(after_in_child=_threads.cache_clear)
-
-
 @cache
 def _blas() -> Any:
     """Libraries of linear algebra, among them that of SciPy, which compiled code calls."""
@@ -165,11 +161,38 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Have products computed on one thread: on several, sums have another order."""
-    if all(library.num_threads == 1 for library in _blas().lib_controllers):
-        yield
-    else:
-        with _blas().limit(limits=1):
-            yield
+class OneThread:
+    """A context in which products are computed on one thread: on several, sums have another order.
+
+    The limit is that of the whole process: it is lifted when the last of several threads leaves.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = Lock(), 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside and any(library.num_threads > 1 for library in _blas().lib_controllers):
+                self._limit = _blas().limit(limits=1)
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._limit is not None:
+                self._limit.restore_original_limits()
+                self._limit = None
+
+
+one_thread = OneThread()
+
+
+def _forget_threads() -> None:
+    """Begin anew in a forked process, in which no threads live on, and nobody opens their locks."""
+    one_thread.__init__()  # type: ignore[misc]
+    _threads.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
