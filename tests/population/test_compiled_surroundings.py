@@ -197,18 +197,22 @@ def test_training_in_another_thread_is_the_same():
     assert torch.equal(whole.population.flat, other.population.flat)
 
 
-def test_products_stay_on_one_thread_for_as_long_as_anybody_trains():
-    libraries = compiled._blas().lib_controllers
-    with compiled._blas().limit(limits=2):
-        before = [library.num_threads for library in libraries]
-        compiled.one_thread.__enter__()
-        other = threading.Thread(target=compiled.one_thread.__enter__)
-        other.start()
-        other.join()
-        compiled.one_thread.__exit__()
-        assert all(library.num_threads == 1 for library in libraries)
-        compiled.one_thread.__exit__()
-        assert [library.num_threads for library in libraries] == before
+def test_training_in_several_threads_at_once_is_the_same():
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(3000, 300, generator=generator), torch.randint(4, (3000,), generator=generator)
+
+    def start():
+        population = Population.initialise(lambda: MLP((300, 300, 4)), seeds=[0])
+        return Training(population, data, objective=CrossEntropy(), optimizer=Adam(0.01), engine="compiled")
+
+    alone, short, long = start(), start(), start()
+    alone.run(6)
+    threads = [threading.Thread(target=short.run, args=(3,)), threading.Thread(target=long.run, args=(6,))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert torch.equal(alone.population.flat, long.population.flat)
 
 
 def _train_on(training, expected):

@@ -6,6 +6,7 @@ What is compiled is in `kernels`; here it is given the memory of a population.
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -79,7 +80,7 @@ class Compiled:
 
         orders = batch.indices[:, : batch.count].expand(len(self.population), -1).contiguous().numpy()
         losses = np.empty(len(self.population))
-        with one_thread:
+        with one_thread():
             kernels.losses_and_gradients(
                 self._parameters, self._gradients.numpy(), self._network, self._loss, self._data, orders, losses
             )
@@ -104,7 +105,7 @@ class Compiled:
             else:
                 kernels.train_on_all(first, last, *problem, self._columns(), *how)
 
-        with one_thread:
+        with one_thread():
             _share(take_steps, len(self.population), count * self._multiplications(batches.size))
         update.advance(count)
         return torch.from_numpy(losses).to(self.population.dtype)
@@ -129,7 +130,7 @@ class Compiled:
         members, start = len(self.population), int(batch.indices[0, 0])
         assert int(batch.indices[0, batch.count - 1]) == start + batch.count - 1
         outputs = self.population.flat.new_zeros(members, int(self._network.widths[-1]), batch.indices.shape[1])
-        with one_thread:
+        with one_thread():
             kernels.outputs(self._parameters, self._network, self._data[0], start, batch.count, outputs.numpy())
         targets = self.samples.targets.index_select(int(self.samples.own_targets), batch.indices[0])
         targets = self.objective.target_rows(targets)
@@ -161,36 +162,28 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-class OneThread:
-    """A context in which products are computed on one thread: on several, sums have another order.
+_alone = Lock()
 
-    The limit is that of the whole process: it is lifted when the last of several threads leaves.
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have products computed on one thread: on several, sums have another order.
+
+    The limit is that of the whole process, and only the thread that set it can lift it: threads that train at the same
+    time take turns, call by call.
     """
-
-    def __init__(self) -> None:
-        self._lock, self._inside = Lock(), 0
-        self._limit: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside and any(library.num_threads > 1 for library in _blas().lib_controllers):
-                self._limit = _blas().limit(limits=1)
-            self._inside += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside and self._limit is not None:
-                self._limit.restore_original_limits()
-                self._limit = None
-
-
-one_thread = OneThread()
+    with _alone:
+        if all(library.num_threads == 1 for library in _blas().lib_controllers):
+            yield
+        else:
+            with _blas().limit(limits=1):
+                yield
 
 
 def _forget_threads() -> None:
     """Begin anew in a forked process, in which no threads live on, and nobody opens their locks."""
-    one_thread.__init__()  # type: ignore[misc]
+    global _alone
+    _alone = Lock()
     _threads.cache_clear()
 
 
