@@ -116,6 +116,28 @@ def test_a_mean_of_many_squares_is_exact():
     assert training.losses[0].item() == pytest.approx(expected.item(), rel=5e-7)
 
 
+class HalvingAdam(Adam):
+    """Adam that halves all parameters after each step."""
+
+    def start(self, parameters, gradients):
+        update = super().start(parameters, gradients)
+        step = update.step
+
+        def step_and_halve(number):
+            step(number)
+            parameters.mul_(0.5)
+
+        update.step = step_and_halve
+        return update
+
+
+def test_an_optimizer_that_steps_in_its_own_way_does_so():
+    own, plain = started(HalvingAdam(0.01)), started(Adam(0.01))
+    for training in (own, plain):
+        training.run(1)
+    assert torch.equal(own.population.flat, plain.population.flat * 0.5)
+
+
 class Counting(Recorder):
     seen = 0
 

@@ -155,7 +155,8 @@ class Training:
         end = self.step + steps
         with flushed_denormals():
             while self.step < end:
-                if isinstance(self.engine, Compiled) and isinstance(self.update, CompiledUpdate):
+                own_step = getattr(self.update.step, "__func__", None) is not CompiledUpdate.step
+                if isinstance(self.engine, Compiled) and isinstance(self.update, CompiledUpdate) and not own_step:
                     self._run_unseen(self.engine, self.update, end, recorders)
                     if self.step == end:
                         break

@@ -90,7 +90,7 @@ class CompiledUpdate:
 
     def rates(self, start: int, count: int) -> np.ndarray:
         """Learning rates of so many steps from a number on [step, member]."""
-        factors = np.array([self._schedule(number) for number in range(start, start + count)], dtype=np.float64)
+        factors = np.array([float(self._schedule(number)) for number in range(start, start + count)], dtype=np.float64)
         return factors[:, None] * self._rates
 
     def advance(self, count: int) -> None:
