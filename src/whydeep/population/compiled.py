@@ -3,10 +3,12 @@
 What is compiled is in `kernels`; here it is given the memory of a population.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -48,8 +50,13 @@ class Compiled:
         self.population, self.objective = population, objective
         self._network = Network.of(population)
         self._loss = int(not isinstance(objective, CrossEntropy))
-        self._parameters, self._gradients = population.flat.numpy(), gradients.numpy()
+        self._gradients = gradients
         self.relabel(samples)
+
+    @property
+    def _parameters(self) -> np.ndarray:
+        """The memory of the population now: sharing a population with other processes moves it."""
+        return self.population.flat.numpy()
 
     def relabel(self, samples: Samples) -> None:
         """Take other targets for the same inputs."""
@@ -61,9 +68,9 @@ class Compiled:
         inputs = inputs if samples.own_inputs else inputs.unsqueeze(0)
         classify = isinstance(self.objective, CrossEntropy)
         self._data = (
-            np.ascontiguousarray(inputs.numpy()),
-            np.ascontiguousarray(targets.numpy()) if classify else no_classes,
-            no_values if classify else np.ascontiguousarray(targets.numpy()),
+            np.ascontiguousarray(inputs.numpy(force=True)),
+            np.array(targets.numpy(force=True)) if classify else no_classes,
+            no_values if classify else np.ascontiguousarray(targets.numpy(force=True)),
         )
         self._features_first: np.ndarray | None = None
 
@@ -75,7 +82,7 @@ class Compiled:
         losses = np.empty(len(self.population))
         with one_thread():
             kernels.losses_and_gradients(
-                self._parameters, self._gradients, self._network, self._loss, self._data, orders, losses
+                self._parameters, self._gradients.numpy(), self._network, self._loss, self._data, orders, losses
             )
         return torch.from_numpy(losses).to(self.population.dtype)
 
@@ -90,7 +97,7 @@ class Compiled:
         rates = update.rates(step, count)
         losses = np.empty((count, len(self.population)))
         how = rates, update.taken, update.rule, losses
-        problem = (self._parameters, self._gradients, *update.moments), self._network, self._loss, self._data
+        problem = update.rows, self._network, self._loss, self._data
 
         def take_steps(first: int, last: int) -> None:
             if isinstance(batches, MiniBatches):
@@ -155,11 +162,30 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
+_alone = Lock()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have products computed on one thread: on several, sums have another order."""
-    if all(library.num_threads == 1 for library in _blas().lib_controllers):
-        yield
-    else:
-        with _blas().limit(limits=1):
+    """Have products computed on one thread: on several, sums have another order.
+
+    The limit is that of the whole process, and only the thread that set it can lift it: threads that train at the same
+    time take turns, call by call.
+    """
+    with _alone:
+        if all(library.num_threads == 1 for library in _blas().lib_controllers):
             yield
+        else:
+            with _blas().limit(limits=1):
+                yield
+
+
+def _forget_threads() -> None:
+    """Begin anew in a forked process, in which no threads live on, and nobody opens their locks."""
+    global _alone
+    _alone = Lock()
+    _threads.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)

@@ -46,17 +46,26 @@ def can_compile(parameters: Tensor) -> bool:
 
 
 def _compile_once(kernels: ModuleType) -> None:
-    """Compile what training calls, unless a process has done so; if one is doing so, wait for it."""
+    """Compile what training calls, unless a process has done so; if one is doing so, wait for it.
+
+    What was compiled is called all the same: files of it that are damaged are made again.
+    """
     from filelock import FileLock
 
     folder = Path(kernels.train.stats.cache_path)
     done = folder / f"whydeep-{_fingerprint(kernels)}.compiled"
     if done.exists():
-        return
+        try:
+            _call_all(kernels)
+            return
+        except Exception:  # whatever reading a damaged file raises
+            done.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "whydeep-compiling.lock", timeout=WAITING):
         if not done.exists():
             tell("compiling for this processor, once: this takes half a minute or less")
+            for file in folder.glob(f"{Path(str(kernels.__file__)).stem}.*.nb[ci]"):
+                file.unlink(missing_ok=True)
             _call_all(kernels)
             done.touch()
 

@@ -159,7 +159,7 @@ def _cross_entropy(outputs, classes, deltas):
 @compiled
 def _squared_error(outputs, values, deltas):
     """Write the derivative by the outputs [output, sample], values [sample, output], and return the mean."""
-    count, total = outputs.size, outputs.dtype.type(0)
+    count, total = outputs.size, 0.0
     factor = outputs.dtype.type(2.0 / count)
     for k in range(outputs.shape[0]):
         for s in range(outputs.shape[1]):
@@ -237,10 +237,7 @@ def _loss_and_gradient(p, g, net, loss, signals, samples, classes, values, units
     _, _, _, starts, _ = net
     start, count = starts[len(starts) - 1], outputs.shape[1]
     end = deltas[start * count : (start + outputs.shape[0]) * count].reshape(outputs.shape)
-    if loss == CROSS_ENTROPY:
-        value = _cross_entropy(outputs, classes, end)
-    else:
-        value = float(_squared_error(outputs, values, end))
+    value = _cross_entropy(outputs, classes, end) if loss == CROSS_ENTROPY else _squared_error(outputs, values, end)
     _backward(p, g, net, samples, units, deltas)
     return value
 
@@ -287,7 +284,9 @@ def _adam(p, g, m, v, rate, step, rule):
     toward, second, rest, least = kind(1 - beta1), kind(beta2), kind(1 - beta2), kind(epsilon)
     for i in range(p.size):
         x = p[i]
-        slope = g[i] * scale + penalty * x
+        slope = g[i] * scale
+        if penalty != 0:  # an infinite parameter times 0 is not a number
+            slope += penalty * x
         x *= keep
         first_moment = m[i] + toward * (slope - m[i])
         second_moment = second * v[i] + rest * slope * slope
@@ -303,17 +302,20 @@ def _sgd(p, g, velocity, rate, rule):
     kind = p.dtype.type
     scale = kind(_scale(g, clip)) if clip > 0 else kind(1)
     kept, penalty, step = kind(momentum), kind(decay), kind(rate)
-    ahead = kept if nesterov else kind(0)
-    own = kind(1) if nesterov else kind(0)
     if velocity.size == 0:
         for i in range(p.size):
-            p[i] -= step * (g[i] * scale + penalty * p[i])
+            slope = g[i] * scale
+            if penalty != 0:
+                slope += penalty * p[i]
+            p[i] -= step * slope
         return
     for i in range(p.size):
-        slope = g[i] * scale + penalty * p[i]
+        slope = g[i] * scale
+        if penalty != 0:
+            slope += penalty * p[i]
         moved = kept * velocity[i] + slope
         velocity[i] = moved
-        p[i] -= step * (own * slope + (ahead if nesterov else kind(1)) * moved)
+        p[i] -= step * (slope + kept * moved if nesterov else moved)
 
 
 @compiled

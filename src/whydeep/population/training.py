@@ -20,6 +20,7 @@ from whydeep.population.objectives import Loss, check_class_numbers
 from whydeep.population.optimizers import Optimizer
 from whydeep.population.population import Population
 from whydeep.population.samples import Data
+from whydeep.population.signals import signals_held
 from whydeep.population.stacked import Stacked
 from whydeep.population.streams import Stream, member_streams
 from whydeep.population.updates import CompiledUpdate
@@ -154,32 +155,34 @@ class Training:
         end = self.step + steps
         with flushed_denormals():
             while self.step < end:
-                unseen = self._steps_unseen(end, recorders)
-                if unseen and isinstance(self.engine, Compiled) and isinstance(self.update, CompiledUpdate):
-                    losses = self.engine.train(self.batches, self.step, unseen, self.update)
-                    self._take_losses(losses)
-                    for recorder in recorders:
-                        recorder.take_losses(self.step, losses)
-                    self.step += len(losses)
-                    continue
+                own_step = getattr(self.update.step, "__func__", None) is not CompiledUpdate.step
+                if isinstance(self.engine, Compiled) and isinstance(self.update, CompiledUpdate) and not own_step:
+                    self._run_unseen(self.engine, self.update, end, recorders)
+                    if self.step == end:
+                        break
                 self._take_losses(self.engine.losses_and_gradients(self.batches.batch(self.step)).unsqueeze(0))
                 for recorder in recorders:
                     recorder.see(self)
                 self.update.step(self.step)
                 self.step += 1
 
-    def _steps_unseen(self, end: int, recorders: "Sequence[Recorder]") -> int:
-        """Count the next steps at which no recorder has to look at more than the losses."""
-        step = self.step
-        while step < end and not any(recorder.looks_at(step) for recorder in recorders):
-            step += 1
-        return step - self.step
+    def _run_unseen(self, engine: Compiled, update: CompiledUpdate, end: int, recorders: "Sequence[Recorder]") -> None:
+        """Take the next steps at which no recorder has to look at more than the losses."""
+        steps = range(self.step, end)
+        stop = next((step for step in steps if any(recorder.looks_at(step) for recorder in recorders)), end)
+        while self.step < stop:
+            with signals_held():
+                losses = engine.train(self.batches, self.step, stop - self.step, update)
+                self._take_losses(losses)
+                for recorder in recorders:
+                    recorder.take_losses(self.step, losses)
+                self.step += len(losses)
 
     def _take_losses(self, losses: Tensor) -> None:
         """Take notice of the losses of steps [step, member]."""
         finite = torch.isfinite(losses).cumprod(0, dtype=torch.int64) * self._finite
         self._finite_steps += finite.sum(0)
-        self._finite = finite[-1].to(torch.bool)
+        self._finite.copy_(finite[-1])
         self.losses = losses[-1]
 
     def run_epoch(self, recorders: "Sequence[Recorder]" = ()) -> None:

@@ -51,8 +51,7 @@ class CompiledUpdate:
 
     Attributes:
         rule: what it does.
-        moments: two arrays [member, row], or [member, 0] where the optimiser has none.
-        state: the same, for checkpoints.
+        state: moments [member, row], and how many steps were taken, where that matters.
     """
 
     def __init__(
@@ -66,27 +65,38 @@ class CompiledUpdate:
             clip=float(rule.clip),
         )
         self._schedule = settings.schedule
-        self._parameters, self._gradients = parameters.numpy(), gradients.numpy()
+        self._parameters, self._gradients = parameters, gradients
         self._rates = np.array(rates_of_members(settings.learning_rate, len(parameters)), dtype=np.float64)
+        self._names = tuple(names)
         self.state = {name: torch.zeros_like(parameters) for name in names}
-        none = parameters.new_empty(len(parameters), 0)
-        both = [*self.state.values(), none, none][:2]
-        self.moments = both[0].numpy(), both[1].numpy()
-        self.state["step"] = torch.zeros((), dtype=torch.int64)
+        if rule.kind == ADAM:
+            self.state["step"] = torch.zeros((), dtype=torch.int64)
+
+    @property
+    def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Parameters, gradients and two moments [member, row]; [member, 0] for moments that the optimiser has not.
+
+        They are the memory of the tensors now: sharing these with other processes moves them, and copies of a training
+        have their own.
+        """
+        none = self._parameters.new_empty(len(self._parameters), 0)
+        first, second = [*(self.state[name] for name in self._names), none, none][:2]
+        return self._parameters.numpy(), self._gradients.numpy(), first.numpy(), second.numpy()
 
     @property
     def taken(self) -> int:
-        """Steps that were taken."""
-        return int(self.state["step"])
+        """Steps that were taken; 0 for gradient descent, to which they do not matter."""
+        return int(self.state["step"]) if self.rule.kind == ADAM else 0
 
     def rates(self, start: int, count: int) -> np.ndarray:
         """Learning rates of so many steps from a number on [step, member]."""
-        factors = np.array([self._schedule(number) for number in range(start, start + count)], dtype=np.float64)
+        factors = np.array([float(self._schedule(number)) for number in range(start, start + count)], dtype=np.float64)
         return factors[:, None] * self._rates
 
     def advance(self, count: int) -> None:
         """Take notice of steps that were taken with its moments."""
-        self.state["step"] += count
+        if self.rule.kind == ADAM:
+            self.state["step"] += count
 
     def step(self, number: int) -> None:
         """Take one step; its number decides the learning rate."""
@@ -94,7 +104,7 @@ class CompiledUpdate:
 
         (rates,) = self.rates(number, 1)
         self.advance(1)
-        kernels.update(self._parameters, self._gradients, *self.moments, rates, self.taken, self.rule)
+        kernels.update(*self.rows, rates, self.taken, self.rule)
 
 
 class Gradients:
