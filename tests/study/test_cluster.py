@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from whydeep.errors import SettingError
+from whydeep.population.compiler import COMPILED
 from whydeep.runs import cluster
 from whydeep.study import Request
 from whydeep.study.files import PortableFunction, load_file
@@ -62,7 +63,7 @@ def test_a_scheduler_that_is_not_there_is_one_line(toys, workplace, whydeep):
 
 
 def send(experiment):
-    return pickle.loads(pickle.dumps(Requirements(None, (PortableFunction(experiment.measure),), "compiled")))
+    return pickle.loads(pickle.dumps(Requirements(None, (PortableFunction(experiment.measure),), COMPILED)))
 
 
 def test_workers_must_have_the_code_of_experiments(toys, tmp_path, monkeypatch):
@@ -73,7 +74,7 @@ def test_workers_must_have_the_code_of_experiments(toys, tmp_path, monkeypatch):
         send(toys["walk"])()
     file = tmp_path / "steps.py"
     file.write_text("def measure(setting, run):\n    pass\n")
-    pickled = pickle.dumps(Requirements(None, (PortableFunction(load_file(file).measure),), "compiled"))
+    pickled = pickle.dumps(Requirements(None, (PortableFunction(load_file(file).measure),), COMPILED))
     pickle.loads(pickled)()
     for text, says in (("measure = 1\n", "was changed"), (None, "cannot be read")):
         file.write_text(text) if text else file.unlink()

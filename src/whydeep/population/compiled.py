@@ -154,7 +154,7 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 @cache
-def _blas() -> Any:
+def libraries() -> Any:
     """Libraries of linear algebra, among them that of SciPy, which compiled code calls."""
     import scipy.linalg.cython_blas  # noqa: F401 - loads it
     from threadpoolctl import ThreadpoolController
@@ -173,10 +173,10 @@ def one_thread() -> Iterator[None]:
     time take turns, call by call.
     """
     with _alone:
-        if all(library.num_threads == 1 for library in _blas().lib_controllers):
+        if all(library.num_threads == 1 for library in libraries().lib_controllers):
             yield
         else:
-            with _blas().limit(limits=1):
+            with libraries().limit(limits=1):
                 yield
 
 

@@ -17,6 +17,8 @@ from whydeep.streams import tell
 
 TYPES = (float32, float64)
 """Numbers that kernels compute with."""
+COMPILED, TORCH = "compiled 1", "torch"
+"""Arithmetics; the number is counted up when a change of the kernels changes numbers, so that units are measured anew."""
 WAITING = 120.0
 """Seconds to wait for another process that compiles."""
 
@@ -24,11 +26,12 @@ WAITING = 120.0
 @cache
 def compiler_problem() -> str:
     """Say why nothing can be compiled here; an empty text if it can. The first call on a machine compiles."""
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         return "NUMBA_DISABLE_JIT is set"
     try:
-        from whydeep.population import kernels
+        from whydeep.population import compiled, kernels
 
+        compiled.libraries()
         _compile_once(kernels)
     except Exception as error:  # whatever the compiler does not find on an unusual system
         return one_line(error)
@@ -37,7 +40,7 @@ def compiler_problem() -> str:
 
 def arithmetic(device: str) -> str:
     """Name what networks are computed with on a kind of device: numbers of another arithmetic differ by rounding."""
-    return "compiled" if device == "cpu" and not compiler_problem() else "torch"
+    return COMPILED if device == "cpu" and not compiler_problem() else TORCH
 
 
 def can_compile(parameters: Tensor) -> bool:
@@ -75,7 +78,8 @@ def _fingerprint(kernels: ModuleType) -> str:
     import llvmlite.binding
     import numba
 
-    code = Path(str(kernels.__file__)).read_bytes()
+    file = Path(str(kernels.__file__))
+    code = file.read_bytes(), file.stat().st_mtime_ns  # the compiler goes by the time
     facts = numba.__version__, np.__version__, platform.python_version(), llvmlite.binding.get_host_cpu_name()
     return hashlib.sha256(repr((code, *facts)).encode()).hexdigest()[:12]
 

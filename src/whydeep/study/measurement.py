@@ -6,7 +6,7 @@ import xarray as xr
 
 from whydeep.data import Mapped, Source
 from whydeep.errors import SettingError
-from whydeep.population.compiler import arithmetic, compiler_problem
+from whydeep.population.compiler import TORCH, arithmetic, compiler_problem
 from whydeep.runs import Context
 from whydeep.study.experiment import Run, Setting
 from whydeep.study.files import Lost, PortableFunction
@@ -62,7 +62,7 @@ class Requirements:
 
     source: Source | Mapped | None
     measures: tuple[PortableFunction | Lost, ...]
-    arithmetic: str = "torch"
+    arithmetic: str = TORCH
 
     def __call__(self) -> None:
         """Check that all of it is there.

@@ -10,7 +10,7 @@ import torch
 
 from whydeep.data import Dataset, Mapped, Source, locate
 from whydeep.errors import DataError, SettingError
-from whydeep.population.compiler import arithmetic
+from whydeep.population.compiler import TORCH, arithmetic
 from whydeep.runs import Context, Job, available_cores, digest
 from whydeep.runs.memory import PROCESS, available_memory
 from whydeep.sizes import read_size
@@ -91,7 +91,7 @@ class Study:
         facts = {
             "revision": experiment.revision,
             "device": self.device,
-            "arithmetic": "compiled" if arithmetic(self.device) == "compiled" else None,
+            "arithmetic": None if arithmetic(self.device) == TORCH else arithmetic(self.device),
             "root_seed": self.request.root_seed,
             "data": self.images.fingerprint if experiment.uses_images and self.images else None,
             "source": outside_digest(experiment),  # reads its files: once for all settings
