@@ -18,7 +18,7 @@ from whydeep.streams import tell
 TYPES = (float32, float64)
 """Numbers that kernels compute with."""
 COMPILED, TORCH = "compiled 1", "torch"
-"""Arithmetics; the number is counted up when a change of the kernels changes numbers, so that units are measured anew."""
+"""Arithmetics; the number is counted up when the kernels give other numbers, so that units are measured anew."""
 WAITING = 120.0
 """Seconds to wait for another process that compiles."""
 
