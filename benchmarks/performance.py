@@ -12,10 +12,11 @@ HEAD = """# Performance
 
 Made by `benchmarks/performance.py` from `whydeep bench --json`; measure yours with `whydeep bench`.
 
-Machine: {machine}. A core multiplies large float32 matrices at {product_gflops:.0f} GFLOP/s and copies
-{memory_gb_per_second:.0f} GB/s. Every alternative runs in a process of its own, one after the other, and the round is
-repeated; times are the fastest of {rounds} rounds, in microseconds. Shared machines are noisy: trust ratios more than
-times.
+Machine: {machine}.
+A core multiplies large float32 matrices at {product_gflops:.0f} GFLOP/s and copies {memory_gb_per_second:.0f} GB/s.
+
+Every alternative runs in a process of its own, one after the other, and the round is repeated; ratios are those of the
+fastest of {rounds} rounds. Shared machines are noisy: trust ratios more than times.
 """
 MADE_THE_DIFFERENCE = """
 ## What made the difference
