@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from whydeep.networks import recognise
-from whydeep.networks.activations import in_place
 from whydeep.population.batches import Batch, FullBatch, MiniBatches
 from whydeep.population.network import Network
 from whydeep.population.objectives import CrossEntropy, WrittenOut
@@ -30,17 +28,11 @@ WORTH_THREADS = 1e6
 """So many multiplications take longer than other threads take to begin."""
 
 
-def covers(module: nn.Module) -> bool:
-    """Say whether this engine can compute a module, for inputs [sample, feature]."""
-    architecture = recognise(module)
-    return architecture is not None and in_place(architecture.activation) is not None
-
-
 class Compiled:
     """Losses, gradients and steps of a population of fully connected networks.
 
     Args:
-        population: it must be one that the engine `covers`.
+        population: it must be one that `stacked.covers`.
         objective: what is minimised.
         samples: on the population's device, in its type.
         gradients: [member, row], written.

@@ -96,43 +96,34 @@ def make_engine(
         streams: one per member, for modules that draw random numbers ("one-by-one" only).
 
     Raises:
-        SettingError: an unknown name, or an architecture that "stacked" does not cover.
+        SettingError: an unknown name, or an architecture or numbers that the engine does not cover.
     """
     if name not in ENGINES:
         raise SettingError(f"no engine is called {name!r}: {near_names(name, ENGINES)}")
     if name == "auto":
         written_out = isinstance(objective, WrittenOut)
         name = choose_engine(population.template, population.device, written_out=written_out)
-    if name == "compiled":
-        if (
-            not isinstance(objective, WrittenOut)
-            or not covers(population.template)
-            or not compiler.can_compile(population.flat)
-        ):
-            raise _not_compiled(population, objective)
-        return Compiled(population, objective, samples, gradients)
-    if name == "stacked":
+    if name == "compiled" and not compiler.can_compile(population.flat):
+        given = compiler.compiler_problem() or f"{population.dtype} on {population.device}"
+        raise SettingError(
+            f'the compiled engine takes float32 and float64 on a CPU, not {given}: give engine="stacked"'
+        )
+    if name in ("compiled", "stacked"):
         if not isinstance(objective, WrittenOut) or not covers(population.template):
-            raise _not_stacked(population.template, objective)
+            raise _not_covered(name, population, objective)
+        if name == "compiled":
+            return Compiled(population, objective, samples, gradients)
         return Stacked(population, objective, Feed(samples, objective, slots, fixed=fixed), gradients)
     if name == "one-by-one":
         return OneByOne(population, objective, samples, gradients, streams)
     return Vmapped(population, objective, samples, gradients)
 
 
-def _not_compiled(population: Population, objective: Objective) -> SettingError:
-    if not compiler.can_compile(population.flat):
-        given = compiler.compiler_problem() or f"{population.dtype} on {population.device}"
-        return SettingError(
-            f'the compiled engine takes float32 and float64 on a CPU, not {given}: give engine="stacked"'
-        )
-    return SettingError(str(_not_stacked(population.template, objective)).replace("stacked", "compiled"))
-
-
-def _not_stacked(module: nn.Module, objective: Objective) -> SettingError:
+def _not_covered(name: EngineName, population: Population, objective: Objective) -> SettingError:
+    module = population.template
     given = objective.name if covers(module) else type(module).__name__
     return SettingError(
-        "the stacked engine takes nn.Sequential of Linear layers with one kind of activation between them, and cross "
+        f"the {name} engine takes nn.Sequential of Linear layers with one kind of activation between them, and cross "
         f'entropy of class numbers or mean squared error, not this {given}: give engine="vmap"'
     )
 

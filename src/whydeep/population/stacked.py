@@ -35,7 +35,7 @@ Their products take so long that calling them one by one costs nothing, and that
 
 
 def covers(module: nn.Module) -> bool:
-    """Say whether the fast path can compute a module, for inputs [sample, feature]."""
+    """Say whether the engines that are written out can compute a module, for inputs [sample, feature]."""
     architecture = recognise(module)
     return architecture is not None and in_place(architecture.activation) is not None
 

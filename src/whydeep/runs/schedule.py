@@ -328,13 +328,11 @@ class _Schedule:
             self._outcome.timings.append(timing)
             self._done.append(Piece(job.experiment, job.cost * (1 - performed.begun), 0.0, performed.seconds))
             self._folder.drop_checkpoint(job)
-        elif not isinstance(
-            error, BrokenExecutor | SchedulerLostError
-        ):  # of the measurement, be it sys.exit: its job fails alone
-            first_line = (str(error).strip().splitlines() or [""])[0]
-            self._fail(job, f"{type(error).__name__}: {first_line}".removesuffix(": "), error)
         elif isinstance(error, SchedulerLostError):
             self._outcome.stopped = str(error)
+        elif not isinstance(error, BrokenExecutor):  # of the measurement, be it sys.exit: its job fails alone
+            first_line = (str(error).strip().splitlines() or [""])[0]
+            self._fail(job, f"{type(error).__name__}: {first_line}".removesuffix(": "), error)
         elif isinstance(self._pool, Workers) and not task.suspect:
             self.suspects.append(job)
             self._ahead += job.cost

@@ -82,10 +82,10 @@ def run_study(request: Request, executor: Executor | None = None, registry: Regi
 def _measure(study: Study, jobs: Sequence[Job], folder: RunFolder, executor: Executor | None) -> Outcome:
     """Measure what is missing, here or elsewhere, and say what it took."""
     place = study.request.cluster if executor is None and any(folder.missing(job) for job in jobs) else None
-    is_here, split, memory = executor is None and place in (None, "local"), study.device == "cpu", math.inf
+    is_here, split = executor is None and place in (None, "local"), study.device == "cpu"
     if is_here:
         study = _share_images(study, folder)
-        memory = study.memory if split else memory
+    memory = study.memory if is_here and split else math.inf
     workers, _ = fit_workers(jobs, study.workers, memory)
     with ExitStack() as stack:
         cluster = None
